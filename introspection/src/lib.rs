@@ -1,1 +1,39 @@
+//! Token in, facts out: everything that talks to an authorization server.
+//!
+//! ```text
+//! OpaqueToken ─► TokenDigest ─► cache ──hit──────────────────────────► Arc<CachedToken>
+//!                                 └─miss─► flight (one per token) ─► client ─► response ─► cache
+//! ```
+//!
+//! [`Introspector::introspect`] is the whole of it for a caller: an [`OpaqueToken`] becomes a [`CachedToken`] or an
+//! [`IntrospectionError`] that says whether the token or the authorization server is at fault.
+//!
+//! [`request`] and [`response`] are pure: bytes in, values out, time as an argument. [`client`] is the thin shell that
+//! does the input and output. Wall clocks are read in [`clock`] alone.
+//!
+//! This crate never decides whether a request may pass (audiences and scopes are compared by the gateway), never signs,
+//! and knows neither Pingora nor YAML.
 
+mod cache;
+mod client;
+pub mod client_authentication;
+pub mod clock;
+pub mod config;
+mod error;
+mod introspector;
+pub mod metadata;
+pub mod request;
+pub mod response;
+pub mod scope;
+pub mod token;
+
+pub use cache::CachedToken;
+pub use client_authentication::{ClientAuthentication, ClientSecret};
+pub use clock::NumericDate;
+pub use config::{CacheConfig, Config, IntrospectionEndpoint};
+pub use error::{BuildError, IntrospectionError, Unavailable};
+pub use introspector::Introspector;
+pub use metadata::{AuthorizationServerMetadata, Issuer};
+pub use response::{ActiveToken, Inactive, Introspection};
+pub use scope::{Scope, ScopeSet};
+pub use token::{OpaqueToken, TokenDigest};

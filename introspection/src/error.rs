@@ -1,0 +1,71 @@
+//! What can go wrong, by who is at fault: the token, or the authorization server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::response::Inactive;
+
+/// Why an introspection gave no active token.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum IntrospectionError {
+    /// The authorization server knows the token and says no, or does not know it. The client's fault: 401.
+    #[error("the token is not active: {0}")]
+    Inactive(Inactive),
+    /// There is no usable answer about the token. Never the client's fault: 503, and nothing is cached.
+    #[error("no answer from the authorization server: {0}")]
+    Unavailable(Arc<Unavailable>),
+}
+
+/// What kept the authorization server from answering. Says nothing of the token, so it can be logged as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum Unavailable {
+    /// The request failed on its way: refused, reset, TLS, name resolution.
+    #[error("{0}")]
+    Transport(String),
+    /// No complete answer in the configured time.
+    #[error("no complete answer within {0:?}")]
+    Timeout(Duration),
+    /// The authorization server refuses *us*: the client identifier or its secret is wrong, or may not introspect.
+    #[error("it refuses our client credentials (status {0})")]
+    ClientRefused(u16),
+    /// Any other status than 200.
+    #[error("it answered with status {0}")]
+    Status(u16),
+    /// The body is larger than any introspection response or metadata document should be.
+    #[error("its answer is larger than {0} bytes")]
+    TooLarge(usize),
+    /// The body is not what the standard asks for.
+    #[error("its answer is malformed: {0}")]
+    Malformed(String),
+    /// The metadata belongs to another issuer than the one asked (RFC 8414 §3.3).
+    #[error("its metadata names another issuer, {0:?}")]
+    ForeignIssuer(String),
+    /// An endpoint from the metadata that may not be called, or is not there.
+    #[error("its metadata is of no use: {0}")]
+    Metadata(&'static str),
+    /// The task that asked was ended before it had an answer: the gateway is shutting down.
+    #[error("the introspection was given up")]
+    Abandoned,
+}
+
+impl From<reqwest::Error> for Unavailable {
+    fn from(error: reqwest::Error) -> Self {
+        // The innermost cause is the one an operator can act on ("connection refused"); the outer ones repeat the URL.
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        Self::Transport(cause.to_string())
+    }
+}
+
+/// Why an introspector cannot be built from its configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The HTTP client could not be set up.
+    #[error("cannot set up the HTTP client: {0}")]
+    HttpClient(String),
+    /// Identifier and secret cannot be put into a header.
+    #[error("the client identifier and secret cannot be sent")]
+    Credentials,
+}

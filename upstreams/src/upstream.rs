@@ -1,0 +1,108 @@
+//! A named group of endpoints, and whose turn it is.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use pingora_core::upstreams::peer::HttpPeer;
+
+use crate::config::{Config, Timeouts};
+use crate::endpoint::Endpoint;
+use crate::peer::peer;
+
+/// A named group of endpoints that serve the same thing.
+#[derive(Debug)]
+pub struct Upstream {
+    name: String,
+    endpoints: Vec<Endpoint>,
+    timeouts: Timeouts,
+    /// Separates its pooled connections from those of others, also of its own earlier configuration.
+    group: u64,
+    turn: AtomicUsize,
+}
+
+/// Where one request goes.
+#[derive(Debug)]
+pub struct Target<'upstream> {
+    /// The endpoint selected.
+    pub endpoint: &'upstream Endpoint,
+    /// Pingora's value for it.
+    pub peer: HttpPeer,
+}
+
+impl Upstream {
+    /// How often names are looked up again.
+    const RESOLVE_EVERY: Duration = Duration::from_secs(30);
+
+    /// Sets up an upstream; nothing is connected or looked up yet.
+    pub fn new(config: Config, group: u64) -> Self {
+        Self {
+            name: config.name,
+            endpoints: config.endpoints.into_iter().map(Endpoint::new).collect(),
+            timeouts: config.timeouts,
+            group,
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    /// The name routes know it by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The endpoint whose turn it is (round robin), skipping those whose name has no address.
+    pub fn target(&self) -> Option<Target<'_>> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let (before, from_here) = self.endpoints.split_at(turn.checked_rem(self.endpoints.len())?);
+        from_here.iter().chain(before).find_map(|endpoint| {
+            let address = endpoint.address(turn / self.endpoints.len())?;
+            Some(Target { endpoint, peer: peer(endpoint.url(), address, &self.timeouts, self.group) })
+        })
+    }
+
+    /// Looks all names up once. A name that cannot be resolved is logged and tried again later.
+    pub async fn resolve(&self) {
+        for endpoint in &self.endpoints {
+            if let Err(error) = endpoint.resolve().await {
+                tracing::warn!(upstream = self.name, endpoint = %endpoint.url(), %error, "cannot resolve the endpoint");
+            }
+        }
+    }
+
+    /// Looks all names up again and again; ends when dropped.
+    pub async fn keep_resolved(&self) {
+        let mut interval = tokio::time::interval(Self::RESOLVE_EVERY);
+        interval.tick().await;
+        loop {
+            interval.tick().await;
+            self.resolve().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(endpoints: &[&str]) -> Upstream {
+        let timeouts = Timeouts { connect: Duration::from_secs(1), idle_stream: Duration::from_secs(60) };
+        let endpoints = endpoints.iter().map(|url| url.parse().unwrap()).collect();
+        Upstream::new(Config { name: "u".into(), endpoints, timeouts }, 1)
+    }
+
+    fn turns(upstream: &Upstream, count: usize) -> Vec<String> {
+        (0..count).map(|_| upstream.target().unwrap().endpoint.authority().to_owned()).collect()
+    }
+
+    #[test]
+    fn endpoints_take_turns() {
+        let two = upstream(&["http://10.0.0.1:1", "http://10.0.0.2:2"]);
+        assert_eq!(turns(&two, 4), ["10.0.0.1:1", "10.0.0.2:2", "10.0.0.1:1", "10.0.0.2:2"]);
+    }
+
+    #[test]
+    fn an_endpoint_without_an_address_is_skipped() {
+        let two = upstream(&["http://unresolved.internal", "http://10.0.0.2:2"]);
+        assert_eq!(turns(&two, 2), ["10.0.0.2:2", "10.0.0.2:2"]);
+        assert!(upstream(&["http://unresolved.internal"]).target().is_none());
+    }
+}
