@@ -4,7 +4,6 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -23,7 +22,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{Credentials, ReservedPort, within};
+use crate::{Credentials, ReservedPort, clock::now, within};
 
 /// The gateway's client id; its colon survives Basic only when it is form-encoded first (RFC 6749 section 2.3.1).
 pub(crate) const CLIENT_ID: &str = "gateway:tests";
@@ -274,10 +273,4 @@ fn authenticated(request: &IntrospectionRequest) -> bool {
     let by_basic = request.headers.get(header::AUTHORIZATION).is_some_and(|value| *value == basic);
     let by_post = request.field("client_id") == [CLIENT_ID] && request.field("client_secret") == [CLIENT_SECRET];
     by_basic != by_post
-}
-
-/// Seconds since the epoch, as claims have them.
-#[allow(clippy::disallowed_methods, reason = "this server issues tokens, so it needs the time of day")]
-pub fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }

@@ -8,8 +8,9 @@ use std::{
 
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
+use tokio::net::TcpStream;
 
-use crate::Process;
+use crate::{Process, within};
 
 /// A free port that stays ours: bound for the test's whole life, never listening, and shared with the gateway by
 /// `SO_REUSEADDR`. The port is part of `resource`, so it must be known before the configuration is written.
@@ -43,21 +44,15 @@ impl Default for ReservedPort {
 pub struct Gateway {
     process: Process,
     port: ReservedPort,
+    config: PathBuf,
+    earlier_log: String,
 }
 
 impl Gateway {
     /// Starts `phantomgate run` and waits until it says that it listens.
     pub async fn start(port: ReservedPort, config: &Path) -> Self {
-        let mut command = phantomgate();
-        command.arg("run").arg("-c").arg(config);
-        let process = Process::spawn("phantomgate", command);
-        let listening = format!("address={}", port.address());
-        process
-            .find_in_output("it listened", |line| {
-                (line.contains("listening") && line.contains(&listening)).then_some(())
-            })
-            .await;
-        Self { process, port }
+        let process = serve(port.address(), config).await;
+        Self { process, port, config: config.to_owned(), earlier_log: String::new() }
     }
 
     /// Where it listens.
@@ -72,7 +67,7 @@ impl Gateway {
 
     /// All it has logged so far.
     pub fn log(&self) -> String {
-        self.process.output()
+        self.earlier_log.clone() + &self.process.output()
     }
 
     /// The first line of its log that contains all `parts`, now or later.
@@ -86,10 +81,35 @@ impl Gateway {
         self.process.terminate();
     }
 
+    /// Waits until it no longer takes connections.
+    pub async fn refuses_connections(&self) {
+        let refused = async { while TcpStream::connect(self.address()).await.is_ok() {} };
+        within("the gateway to stop listening", refused).await;
+    }
+
+    /// Ends it in order and starts it anew, on the same port and configuration.
+    pub async fn restart(&mut self) {
+        self.terminate();
+        self.exit().await;
+        self.earlier_log.push_str(&self.process.output());
+        self.process = serve(self.port.address(), &self.config).await;
+    }
+
     /// Waits until it has ended.
     pub async fn exit(&mut self) -> ExitStatus {
         self.process.exit().await
     }
+}
+
+async fn serve(address: SocketAddr, config: &Path) -> Process {
+    let mut command = phantomgate();
+    command.arg("run").arg("-c").arg(config);
+    let process = Process::spawn("phantomgate", command);
+    let ready = format!("address={address}");
+    process
+        .find_in_output("it listened", |line| (line.contains("listening") && line.contains(&ready)).then_some(()))
+        .await;
+    process
 }
 
 /// The command line of the gateway, for tests that run it to its end.

@@ -24,6 +24,7 @@
 
 mod authorization_server;
 mod client;
+mod clock;
 mod credentials;
 mod fixtures;
 mod gateway;
@@ -32,8 +33,9 @@ mod raw;
 mod upstream;
 mod world;
 
-pub use authorization_server::{Answer, AuthorizationServer, IntrospectionRequest, now};
+pub use authorization_server::{Answer, AuthorizationServer, IntrospectionRequest};
 pub use client::{AnswerExt, Response, within};
+pub use clock::{now, until};
 pub use credentials::Credentials;
 pub use fixtures::{
     Fixture, follow_redirects, oidc_provider, python_client, python_server, server_everything, typescript_client,

@@ -13,7 +13,7 @@ use axum::{
     response::Response,
 };
 use futures_util::StreamExt;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
@@ -95,6 +95,7 @@ struct Script {
     streams: Mutex<Vec<mpsc::Receiver<Result<Bytes, Infallible>>>>,
     held: Mutex<Option<watch::Receiver<bool>>>,
     headers: Mutex<HeaderMap>,
+    status: Mutex<StatusCode>,
 }
 
 impl Upstream {
@@ -157,6 +158,11 @@ impl Upstream {
         self.script.headers.lock().unwrap().append(name, value.parse().unwrap());
     }
 
+    /// Every answer has this status.
+    pub fn answer_with_status(&self, status: u16) {
+        *self.script.status.lock().unwrap() = StatusCode::from_u16(status).unwrap();
+    }
+
     /// Fails when a credential of an agent is anywhere in what arrived.
     pub fn assert_no_agent_credential(&self, credentials: &Credentials) {
         for request in self.received() {
@@ -190,6 +196,7 @@ async fn receive(State(script): State<Arc<Script>>, request: Request) -> Respons
         let echo = echo(&received).to_string();
         Response::builder().header(header::CONTENT_TYPE, "application/json").body(echo.into()).unwrap()
     };
+    *response.status_mut() = *script.status.lock().unwrap();
     response.headers_mut().extend(script.headers.lock().unwrap().clone());
     response
 }
