@@ -1,1 +1,46 @@
+//! phantomgate: agents hold opaque tokens, upstreams get JWTs, and neither sees the other's.
+//!
+//! # Life of a request
+//! ```text
+//! listener ─► route ─► credential ─► introspection ─► authorize ─► Grant ─► token swap ─► upstream ─► audit
+//!  server    request_   credential   (the crate       authorize            token_swap    (the crate    audit
+//!            target,                 phantomgate-                          signing       phantomgate-
+//!            route                   introspection)                                      upstreams)
+//! ```
+//! [`admission::admit`] is that line as a function. [`proxy`] calls it from Pingora's phases; [`rejection`] maps every way
+//! out of it to an answer.
+//!
+//! # What always holds
+//! 1. No byte of an agent's credential reaches an upstream, a log or an error.
+//! 2. No request reaches an upstream without a [`authorize::Grant`], which only [`authorize`] can make.
+//! 3. Every request leaves exactly one [`audit::AuditRecord`].
+//! 4. A configuration with errors is never run.
+//! 5. Memory is bounded whatever clients send.
 
+pub mod admission;
+pub mod answer;
+pub mod audit;
+pub mod authorize;
+pub mod challenge;
+pub mod config;
+pub mod context;
+pub mod credential;
+pub mod gateway;
+pub mod json_rpc;
+pub mod logging;
+pub mod proxy;
+pub mod rejection;
+pub mod request_target;
+pub mod respond;
+pub mod route;
+pub mod server;
+pub mod signing;
+pub mod token_swap;
+pub mod well_known;
+
+/// Installs the process's TLS cryptography. First thing in `main`: whoever comes first decides, and Pingora would choose
+/// another.
+pub fn install_crypto_provider() {
+    // An error means that it is installed already, which is just as well.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}

@@ -1,0 +1,221 @@
+//! Values with a form of their own: durations with units, host names, path prefixes, resource identifiers.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use phantomgate_introspection::config::is_confidential;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+use url::Url;
+
+use crate::request_target;
+
+/// A duration with its unit: `500ms`, `30s`, `5m`, `1h 30m`. A bare number is an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Span(pub(crate) Duration);
+
+impl Span {
+    pub(crate) const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(formatter)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Span;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a duration with its unit, such as 500ms, 30s or 5m")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
+                humantime::parse_duration(text)
+                    .map(Span)
+                    .map_err(|_| E::custom(format!("{text:?} is no duration; write one such as 500ms, 30s or 5m")))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Span, E> {
+                Err(E::custom(format!("{number} has no unit; write {number}s, or another unit such as ms or m")))
+            }
+        }
+        deserializer.deserialize_any(Text)
+    }
+}
+
+impl JsonSchema for Span {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A duration with its unit: 500ms, 30s, 5m, 1h 30m.",
+            "type": "string",
+            "pattern": "^[0-9]+[a-z]+( ?[0-9]+[a-z]+)*$",
+        })
+    }
+}
+
+/// A host name or IP address as it stands in a `Host` header, in lower case and without a port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HostName(String);
+
+impl HostName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for HostName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let has_port = text.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+        if has_port {
+            return Err("has a port; leave it out, a route is for a host on all listeners");
+        }
+        if text.contains('*') {
+            return Err("has a wildcard; name each host, or leave the host out to match all of them");
+        }
+        let host = url::Host::parse(text).map_err(|_| "is no host name")?;
+        Ok(Self(host.to_string()))
+    }
+}
+
+/// A path that stands for itself and everything below it; `/` stands for everything.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PathPrefix(String);
+
+impl PathPrefix {
+    /// The path, without a slash at its end; empty for `/`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PathPrefix {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if !text.starts_with('/') {
+            return Err("must begin with a slash");
+        }
+        // Routes are compared with paths that have passed the same check: one it refuses would never match.
+        if request_target::check_path(text).is_err() {
+            return Err("could be read in two ways; requests for it are refused");
+        }
+        Ok(Self(text.strip_suffix('/').unwrap_or(text).to_owned()))
+    }
+}
+
+/// The identifier of a protected resource (RFC 8707 §2, RFC 9728 §1.2): an `https` URL without fragment, `http` on
+/// loopback. Compared to the letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceIdentifier {
+    text: String,
+    url: Url,
+}
+
+impl ResourceIdentifier {
+    /// The identifier as it is written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The path of its metadata (RFC 9728 §3.1): the well-known part, then the path of the resource.
+    pub fn metadata_path(&self) -> String {
+        let path = self.url.path();
+        format!("/.well-known/oauth-protected-resource{}", if path == "/" { "" } else { path })
+    }
+
+    /// The public URL of its metadata.
+    pub fn metadata_url(&self) -> String {
+        format!("{}{}", self.url.origin().ascii_serialization(), self.metadata_path())
+    }
+}
+
+impl FromStr for ResourceIdentifier {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url = Url::parse(text).map_err(|_| "is no absolute URL; write the public URL of the resource")?;
+        if !is_confidential(&url) {
+            return Err("must be an https URL (http is possible on loopback only)");
+        }
+        if url.fragment().is_some() || url.query().is_some() || !url.username().is_empty() {
+            return Err("must have no user information, query or fragment");
+        }
+        // It stands in challenges between quotes.
+        if text.contains(['"', '\\']) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("must be printable ASCII without quotes and backslashes");
+        }
+        Ok(Self { text: text.to_owned(), url })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read::read_value;
+    use super::*;
+
+    #[test]
+    fn a_duration_has_a_unit() {
+        assert_eq!(read_value("500ms"), Ok(Span(Duration::from_millis(500))));
+        assert_eq!(read_value("1h 30m"), Ok(Span::seconds(5_400)));
+        let error = |text| read_value::<Span>(text).unwrap_err();
+        assert_eq!(error("300"), "300 has no unit; write 300s, or another unit such as ms or m");
+        assert_eq!(error("soon"), "\"soon\" is no duration; write one such as 500ms, 30s or 5m");
+        assert!(error("[1s]").contains("this is a list"));
+    }
+
+    #[test]
+    fn a_host_is_lower_case_and_has_no_port() {
+        assert_eq!("MCP.Example.com".parse::<HostName>().unwrap().as_str(), "mcp.example.com");
+        assert_eq!("[::1]".parse::<HostName>().unwrap().as_str(), "[::1]");
+        assert!("example.com:80".parse::<HostName>().is_err());
+        assert!("*.example.com".parse::<HostName>().is_err());
+        assert!("a b".parse::<HostName>().is_err());
+    }
+
+    #[test]
+    fn a_path_prefix_is_one_that_requests_may_have() {
+        assert_eq!("/".parse::<PathPrefix>().unwrap().as_str(), "");
+        assert_eq!("/mcp/".parse::<PathPrefix>().unwrap().as_str(), "/mcp");
+        for bad in ["mcp", "", "/a//b", "/a/../b", "/a%2fb", "//"] {
+            assert!(bad.parse::<PathPrefix>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rfc9728_s3_1_the_well_known_part_goes_before_the_path() {
+        let url = |text: &str| text.parse::<ResourceIdentifier>().unwrap().metadata_url();
+        assert_eq!(url("https://a.example/mcp"), "https://a.example/.well-known/oauth-protected-resource/mcp");
+        assert_eq!(url("https://a.example"), "https://a.example/.well-known/oauth-protected-resource");
+        assert_eq!(url("http://127.0.0.1:8080/a/b"), "http://127.0.0.1:8080/.well-known/oauth-protected-resource/a/b");
+    }
+
+    #[test]
+    fn rfc8707_s2_a_resource_is_an_absolute_https_url_without_fragment() {
+        for bad in ["mcp", "http://a.example/mcp", "https://a.example/#x", "https://a.example/?x", "https://u@a.example/"] {
+            assert!(bad.parse::<ResourceIdentifier>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The log: lines on standard error.
+//!
+//! Libraries are held at warnings whatever level is asked for: at finer ones they print requests, and tokens with them.
+
+use std::io::IsTerminal as _;
+
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
+
+/// Starts logging at `level`.
+pub fn start(level: Level) {
+    let filter = Targets::new()
+        .with_default(Level::WARN)
+        // An invalid request is an error to Pingora, and its message may quote the request; the audit says as much.
+        .with_target("pingora_proxy", tracing_subscriber::filter::LevelFilter::OFF)
+        .with_target("pingora_core::protocols", tracing_subscriber::filter::LevelFilter::OFF)
+        .with_targets(["phantomgate", "phantomgate_introspection", "phantomgate_upstreams", "audit"].map(|own| (own, level)));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    // An error means that somebody else has set up logging, and their set-up stands.
+    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
+}

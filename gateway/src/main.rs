@@ -1,0 +1,87 @@
+//! The command line: arguments in, exit codes out.
+
+mod commands;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Agents hold opaque tokens; upstreams get JWTs.
+///
+/// phantomgate stands in front of MCP servers and APIs. It introspects the opaque token an agent sends, decides, swaps it
+/// for a JWT made for that one upstream, and forwards the request.
+///
+/// To begin: edit conf/minimal.yaml, see what `phantomgate check -c conf/minimal.yaml` says, then `phantomgate run -c
+/// conf/minimal.yaml`.
+#[derive(Parser)]
+#[command(version, after_help = "Exit codes: 0 done, 1 failed, 2 wrong arguments, 64 the configuration has errors.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until SIGTERM, then finish the requests under way
+    Run {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// How much to log: error, warn, info (one line per request), debug, trace
+        #[arg(long, default_value = "info", value_name = "LEVEL")]
+        log_level: tracing::Level,
+    },
+    /// Tell everything that is wrong with a configuration, without running it
+    ///
+    /// One line per error: file:line:column: key: what is wrong and how to mend it.
+    Check {
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+    /// Print the JSON Schema of the configuration
+    ///
+    /// Editors complete and check with it: begin the YAML with `# yaml-language-server: $schema=gateway.schema.json`.
+    Schema,
+    /// Look after the signing keys
+    ///
+    /// A new key is published at once and signs ten minutes later, when everybody has seen it; the old one stays
+    /// published until the last JWT it signed is dead. A running gateway sees changes within half a minute.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+}
+
+#[derive(Subcommand)]
+enum KeysCommand {
+    /// Make a key
+    New(ConfigArgument),
+    /// List the keys and what each is for
+    List(ConfigArgument),
+    /// Make a key and remove those that nobody needs any more
+    Rotate(ConfigArgument),
+}
+
+#[derive(clap::Args)]
+struct ConfigArgument {
+    /// The configuration file
+    #[arg(short, long = "config", value_name = "FILE")]
+    path: PathBuf,
+}
+
+fn main() -> ExitCode {
+    phantomgate::install_crypto_provider();
+    let result = match Arguments::parse().command {
+        Command::Run { config, log_level } => commands::run(&config.path, log_level),
+        Command::Check { config } => commands::check(&config.path),
+        Command::Schema => commands::schema(),
+        Command::Keys(KeysCommand::New(config)) => commands::new_key(&config.path),
+        Command::Keys(KeysCommand::List(config)) => commands::list_keys(&config.path),
+        Command::Keys(KeysCommand::Rotate(config)) => commands::rotate_keys(&config.path),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,369 @@
+//! Every way a request can be refused, by who is at fault; and the one map from there to the answer.
+//!
+//! [`Rejection::terms`] is exhaustive: a new rejection does not compile until it has a status, a reason, an error code for
+//! JSON-RPC and words for the client. Its golden test shows all answers side by side.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode, header};
+use phantomgate_introspection::{Inactive, IntrospectionError, ScopeSet, Unavailable};
+use serde_json::json;
+
+use crate::answer::Answer;
+use crate::audit::{Decision, Reason};
+use crate::challenge::{Challenge, ErrorCode};
+use crate::json_rpc;
+use crate::route::Protection;
+use crate::signing::SigningError;
+
+/// Why a request is refused.
+#[derive(Debug, Clone)]
+pub enum Rejection {
+    // the client's fault
+    /// No route is for this host and path.
+    NoRoute,
+    /// The request can be read in two ways, or not at all.
+    MalformedRequest(MalformedRequest),
+    /// There is no bearer token.
+    MissingCredential,
+    /// What is there cannot be a token.
+    MalformedToken,
+    /// The token may not be used.
+    InactiveToken(Inactive),
+    /// The token is for another resource.
+    WrongAudience,
+    // policy
+    /// The token was granted less than all of this.
+    InsufficientScope(ScopeSet),
+    // the authorization server's fault
+    /// It could not be learnt whether the token is active.
+    IntrospectionUnavailable(Arc<Unavailable>),
+    // the upstream's fault
+    /// The upstream could not be reached, or broke off before it answered.
+    UpstreamUnavailable(UpstreamFault),
+    // ours
+    /// We are at fault.
+    Internal(&'static str),
+}
+
+/// What is malformed about a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MalformedRequest {
+    /// A method that would show the agent what it may not see.
+    Method,
+    /// No host, several, or one that is none.
+    Host,
+    /// A path that could be read in two ways.
+    Path,
+    /// More than one credential (RFC 6750 §2).
+    TwoCredentials,
+    /// A token in the query, on a public route.
+    TokenInQuery,
+    /// A token longer than any we take.
+    TokenTooLong,
+    /// Pingora could not make sense of it.
+    Http,
+}
+
+/// What went wrong at the upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamFault {
+    /// It could not be connected to, or ended the connection.
+    Unreachable,
+    /// It did not answer in time.
+    Timeout,
+}
+
+/// How a rejection is answered.
+struct Terms {
+    decision: Decision,
+    reason: Reason,
+    status: StatusCode,
+    /// For people. Never holds anything of the request.
+    detail: &'static str,
+}
+
+impl Rejection {
+    /// The one map from rejections to answers.
+    fn terms(&self) -> Terms {
+        use Decision::{Deny, Fail};
+        let terms = |decision, reason, status, detail| Terms { decision, reason, status, detail };
+        match self {
+            Self::NoRoute => terms(Deny, Reason::NoRoute, StatusCode::NOT_FOUND, "No route is for this host and path"),
+            Self::MalformedRequest(what) => {
+                let detail = match what {
+                    MalformedRequest::Method => "This method is not passed on",
+                    MalformedRequest::Host => "The request must name exactly one host",
+                    MalformedRequest::Path => "The path is not in its normal form",
+                    MalformedRequest::TwoCredentials => "The request has more than one credential",
+                    MalformedRequest::TokenInQuery => "A token does not belong in the query",
+                    MalformedRequest::TokenTooLong => "The token is too long",
+                    MalformedRequest::Http => "The request is not valid HTTP",
+                };
+                terms(Deny, Reason::MalformedRequest, StatusCode::BAD_REQUEST, detail)
+            }
+            Self::MissingCredential => {
+                terms(Deny, Reason::MissingCredential, StatusCode::UNAUTHORIZED, "An access token is needed")
+            }
+            Self::MalformedToken | Self::InactiveToken(_) => terms(
+                Deny,
+                Reason::InactiveToken,
+                StatusCode::UNAUTHORIZED,
+                "The access token is expired, revoked, malformed or invalid",
+            ),
+            Self::WrongAudience => terms(
+                Deny,
+                Reason::WrongAudience,
+                StatusCode::UNAUTHORIZED,
+                "The access token was not issued for this resource",
+            ),
+            Self::InsufficientScope(_) => terms(
+                Deny,
+                Reason::InsufficientScope,
+                StatusCode::FORBIDDEN,
+                "The access token was not granted the scope that this needs",
+            ),
+            Self::IntrospectionUnavailable(_) => terms(
+                Fail,
+                Reason::IntrospectionUnavailable,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The access token cannot be checked at the moment; try again",
+            ),
+            Self::UpstreamUnavailable(UpstreamFault::Unreachable) => terms(
+                Fail,
+                Reason::UpstreamUnavailable,
+                StatusCode::BAD_GATEWAY,
+                "The upstream cannot be reached at the moment",
+            ),
+            Self::UpstreamUnavailable(UpstreamFault::Timeout) => terms(
+                Fail,
+                Reason::UpstreamUnavailable,
+                StatusCode::GATEWAY_TIMEOUT,
+                "The upstream does not answer at the moment",
+            ),
+            Self::Internal(_) => terms(
+                Fail,
+                Reason::InternalError,
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "The gateway could not serve the request",
+            ),
+        }
+    }
+
+    /// The pair that goes into log, metric and audit.
+    pub fn decision(&self) -> (Decision, Reason) {
+        let terms = self.terms();
+        (terms.decision, terms.reason)
+    }
+
+    /// What the operator should know beyond the reason; nothing of the request and no secret.
+    pub fn cause(&self) -> Option<String> {
+        match self {
+            Self::InactiveToken(inactive) => Some(inactive.to_string()),
+            Self::IntrospectionUnavailable(unavailable) => Some(unavailable.to_string()),
+            Self::Internal(cause) => Some((*cause).to_owned()),
+            Self::MalformedRequest(what) => Some(format!("{what:?}")),
+            Self::UpstreamUnavailable(fault) => Some(format!("{fault:?}")),
+            Self::MalformedToken => Some("it has not the form of a token".to_owned()),
+            Self::NoRoute | Self::MissingCredential | Self::WrongAudience | Self::InsufficientScope(_) => None,
+        }
+    }
+
+    /// The answer for a client of the route with this `protection`, if one was found. A JSON-RPC request (its `id` is
+    /// there) gets a JSON-RPC error, anything else problem details (RFC 9457).
+    pub fn answer(&self, protection: Option<&Protection>, id: Option<&json_rpc::Id>) -> Answer {
+        let Terms { reason, status, detail, .. } = self.terms();
+        let reason_name = <&str>::from(reason);
+        let mut answer = match id {
+            Some(id) => Answer::json(
+                status,
+                "application/json",
+                &json!({
+                    "jsonrpc": "2.0",
+                    "id": id,
+                    "error": { "code": json_rpc::error_code(reason), "message": detail, "data": { "reason": reason_name } },
+                }),
+            ),
+            None => Answer::json(
+                status,
+                "application/problem+json",
+                &json!({
+                    "title": status.canonical_reason(),
+                    "status": status.as_u16(),
+                    "detail": detail,
+                    "reason": reason_name,
+                }),
+            ),
+        };
+        answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(challenge) = protection.and_then(|protection| self.challenge(protection)) {
+            answer.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            answer.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        }
+        answer
+    }
+
+    /// The challenge that goes with the answer, for a client that could do better with it.
+    fn challenge(&self, protection: &Protection) -> Option<HeaderValue> {
+        let error = |code| Some((code, self.terms().detail));
+        let (error, scope) = match self {
+            // RFC 6750 §3.1: who sent no token is told what to get, not that something is wrong with it.
+            Self::MissingCredential => (None, Some(&protection.scopes)),
+            Self::MalformedToken | Self::InactiveToken(_) | Self::WrongAudience => {
+                (error(ErrorCode::InvalidToken), Some(&protection.scopes))
+            }
+            Self::InsufficientScope(required) => (error(ErrorCode::InsufficientScope), Some(required)),
+            Self::MalformedRequest(
+                MalformedRequest::TwoCredentials | MalformedRequest::TokenInQuery | MalformedRequest::TokenTooLong,
+            ) => (error(ErrorCode::InvalidRequest), None),
+            Self::MalformedRequest(
+                MalformedRequest::Method | MalformedRequest::Host | MalformedRequest::Path | MalformedRequest::Http,
+            )
+            | Self::NoRoute
+            | Self::IntrospectionUnavailable(_)
+            | Self::UpstreamUnavailable(_)
+            | Self::Internal(_) => return None,
+        };
+        let resource_metadata = protection.resource.metadata_url();
+        Challenge { error, scope, resource_metadata: Some(&resource_metadata) }.to_header()
+    }
+}
+
+impl From<MalformedRequest> for Rejection {
+    fn from(what: MalformedRequest) -> Self {
+        Self::MalformedRequest(what)
+    }
+}
+
+impl From<IntrospectionError> for Rejection {
+    fn from(error: IntrospectionError) -> Self {
+        match error {
+            IntrospectionError::Inactive(inactive) => Self::InactiveToken(inactive),
+            IntrospectionError::Unavailable(unavailable) => Self::IntrospectionUnavailable(unavailable),
+        }
+    }
+}
+
+impl From<SigningError> for Rejection {
+    fn from(error: SigningError) -> Self {
+        match error {
+            SigningError::NoClientId => {
+                Self::IntrospectionUnavailable(Arc::new(Unavailable::Malformed(error.to_string())))
+            }
+            SigningError::NoKey => Self::Internal("there is no signing key"),
+            SigningError::Library(_) | SigningError::Header => Self::Internal("a JWT could not be signed"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::time::Duration;
+
+    use expect_test::expect_file;
+    use phantomgate_introspection::{
+        CacheConfig, ClientAuthentication, ClientSecret, Config, IntrospectionEndpoint, Introspector, Issuer,
+    };
+    use strum::VariantArray as _;
+
+    use super::*;
+
+    fn protection() -> Protection {
+        let issuer = Issuer::parse("https://login.example.com").unwrap();
+        let config = Config {
+            issuer: issuer.clone(),
+            client_id: "phantomgate".into(),
+            authentication: ClientAuthentication::ClientSecretBasic(ClientSecret::new("s".to_owned().into())),
+            endpoint: IntrospectionEndpoint::Discovered,
+            timeout: Duration::from_secs(1),
+            cache: CacheConfig { max_ttl: Duration::ZERO, negative_ttl: Duration::ZERO, max_entries: 1 },
+        };
+        Protection {
+            resource: "https://mcp.example.com/mcp".parse().unwrap(),
+            authorization_server: issuer.to_string(),
+            introspector: Introspector::new(&config).unwrap(),
+            scopes: ScopeSet::from_granted("users:read users:write"),
+            credential: None,
+        }
+    }
+
+    /// One of each. The match has no wildcard, so that a variant that is not listed here does not compile.
+    fn all() -> Vec<Rejection> {
+        use MalformedRequest::{Host, Http, Method, Path, TokenInQuery, TokenTooLong, TwoCredentials};
+        let all = vec![
+            Rejection::NoRoute,
+            Rejection::MalformedRequest(Method),
+            Rejection::MalformedRequest(Host),
+            Rejection::MalformedRequest(Path),
+            Rejection::MalformedRequest(TwoCredentials),
+            Rejection::MalformedRequest(TokenInQuery),
+            Rejection::MalformedRequest(TokenTooLong),
+            Rejection::MalformedRequest(Http),
+            Rejection::MissingCredential,
+            Rejection::MalformedToken,
+            Rejection::InactiveToken(Inactive::Denied),
+            Rejection::WrongAudience,
+            Rejection::InsufficientScope(ScopeSet::from_granted("users:read")),
+            Rejection::IntrospectionUnavailable(Arc::new(Unavailable::Status(500))),
+            Rejection::UpstreamUnavailable(UpstreamFault::Unreachable),
+            Rejection::UpstreamUnavailable(UpstreamFault::Timeout),
+            Rejection::Internal("a test"),
+        ];
+        for rejection in &all {
+            match rejection {
+                Rejection::MalformedRequest(
+                    Method | Host | Path | TwoCredentials | TokenInQuery | TokenTooLong | Http,
+                )
+                | Rejection::UpstreamUnavailable(UpstreamFault::Unreachable | UpstreamFault::Timeout)
+                | Rejection::NoRoute
+                | Rejection::MissingCredential
+                | Rejection::MalformedToken
+                | Rejection::InactiveToken(_)
+                | Rejection::WrongAudience
+                | Rejection::InsufficientScope(_)
+                | Rejection::IntrospectionUnavailable(_)
+                | Rejection::Internal(_) => {}
+            }
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn every_rejection_is_answered_as_the_golden_file_says() {
+        let protection = protection();
+        let mut golden = String::new();
+        for rejection in all() {
+            let id = json_rpc::Id::Number(7.into());
+            let plain = rejection.answer(Some(&protection), None);
+            let json_rpc = rejection.answer(Some(&protection), Some(&id));
+            assert_eq!(plain.status, json_rpc.status);
+            let _ = writeln!(golden, "{rejection:?}\n  {}", plain.status);
+            for (name, value) in &plain.headers {
+                let _ = writeln!(golden, "  {name}: {}", value.to_str().unwrap());
+            }
+            for answer in [&plain, &json_rpc] {
+                let _ = writeln!(golden, "  {}", std::str::from_utf8(&answer.body).unwrap());
+            }
+        }
+        expect_file!["rejection.golden"].assert_eq(&golden);
+    }
+
+    #[tokio::test]
+    async fn without_a_route_there_is_no_challenge() {
+        for rejection in all() {
+            assert!(!rejection.answer(None, None).headers.iter().any(|(name, _)| name == header::WWW_AUTHENTICATE));
+        }
+    }
+
+    #[test]
+    fn every_reason_of_a_refusal_is_given_by_some_rejection() {
+        let given: Vec<_> = all().iter().map(|rejection| rejection.decision().1).collect();
+        for reason in Reason::VARIANTS {
+            let is_no_refusal = matches!(reason, Reason::Granted | Reason::OwnEndpoint | Reason::ClientDisconnected);
+            assert!(is_no_refusal || given.contains(reason), "{reason:?}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Answers of our own meet Pingora here. Written by hand instead of with Pingora's `respond_error`, which closes the
+//! connection and says `Server: Pingora`.
+
+use std::time::Duration;
+
+use http::{Method, header};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+use crate::answer::Answer;
+use crate::json_rpc::{self, Id};
+
+/// How long a refused request's body is waited for.
+const BODY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The largest body that is read for the id of a refused request: what Pingora keeps.
+const LARGEST_BODY: u64 = 64 * 1024;
+
+/// Sends `answer`. The connection can be used again afterwards.
+///
+/// # Errors
+/// When the client is gone.
+pub async fn send(session: &mut Session, answer: Answer) -> pingora::Result<()> {
+    // What is left of the request has to be read before the next one; not for ever, though.
+    session.set_total_drain_timeout(Some(BODY_PATIENCE));
+    let mut header = ResponseHeader::build(answer.status, Some(answer.headers.len() + 1))?;
+    for (name, value) in answer.headers {
+        header.append_header(name, value)?;
+    }
+    header.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
+    let has_body = !answer.body.is_empty() && session.req_header().method != Method::HEAD;
+    session.write_response_header(Box::new(header), !has_body).await?;
+    if has_body {
+        session.write_response_body(Some(answer.body), true).await?;
+    }
+    Ok(())
+}
+
+/// The id of the JSON-RPC request in the body of a request that is refused; none when it is something else.
+pub async fn json_rpc_id(session: &mut Session) -> Option<Id> {
+    if !may_be_json_rpc(session) {
+        return None;
+    }
+    session.enable_retry_buffering();
+    let read = async {
+        while !session.retry_buffer_truncated() {
+            match session.read_request_body().await {
+                Ok(Some(_)) => {}
+                Ok(None) => return true,
+                Err(_gone) => return false,
+            }
+        }
+        false
+    };
+    match tokio::time::timeout(BODY_PATIENCE, read).await {
+        Ok(true) => json_rpc::id_of(&session.get_retry_buffer()?),
+        Ok(false) | Err(_) => None,
+    }
+}
+
+fn may_be_json_rpc(session: &Session) -> bool {
+    let request = session.req_header();
+    let text = |name| request.headers.get(name).and_then(|value| value.to_str().ok());
+    let is_json = text(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.get(..16).is_some_and(|start| start.eq_ignore_ascii_case("application/json")));
+    let is_small =
+        text(header::CONTENT_LENGTH).is_none_or(|length| length.parse().is_ok_and(|length: u64| length <= LARGEST_BODY));
+    // Who asks before sending a body is told without one.
+    request.method == Method::POST && is_json && is_small && text(header::EXPECT).is_none()
+}

@@ -1,0 +1,155 @@
+//! ① Sockets, threads, and the two ends of the gateway's life.
+//!
+//! Sockets are bound before anything else: an address that is in use is an error at once, not a retry in the background.
+//! To stop, listening ends first, idle connections are closed, and requests under way get their time to finish.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::IntoRawFd as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use phantomgate_introspection::NumericDate;
+use pingora::apps::HttpServerOptions;
+use pingora::proxy::ProxyServiceBuilder;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{Fds, ListenFds};
+use pingora::services::Service as _;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::context::InFlight;
+use crate::gateway::{Gateway, GatewayError};
+use crate::proxy::Proxy;
+
+/// How long names are looked up before serving begins without them.
+const RESOLVE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// An HTTP/2 connection without streams is closed after this.
+const H2_IDLE: Duration = Duration::from_secs(60);
+
+/// A gateway whose sockets are bound.
+pub struct Server {
+    gateway: Arc<Gateway>,
+    listeners: Vec<(SocketAddr, TcpListener)>,
+    drain_timeout: Duration,
+}
+
+/// How to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// After the requests under way, or the configured time.
+    Graceful,
+    /// At once.
+    Immediate,
+}
+
+/// Why the gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A socket that was handed over cannot be used.
+    #[error("cannot use the given socket: {0}")]
+    Socket(io::Error),
+    /// The configuration cannot be put to work.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+}
+
+impl Server {
+    /// Binds the addresses that `config` names.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn bind(config: Config) -> Result<Self, StartError> {
+        let bind = |address: &SocketAddr| {
+            TcpListener::bind(address).map_err(|error| StartError::Listen { address: *address, error })
+        };
+        let listeners = config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+        Self::with_listeners(config, listeners)
+    }
+
+    /// Uses sockets that are bound already, in place of the addresses that `config` names.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn with_listeners(config: Config, listeners: Vec<TcpListener>) -> Result<Self, StartError> {
+        let gateway = Arc::new(Gateway::build(&config, NumericDate::now())?);
+        let prepare = |listener: TcpListener| {
+            listener.set_nonblocking(true)?;
+            Ok((listener.local_addr()?, listener))
+        };
+        let listeners = listeners.into_iter().map(prepare).collect::<io::Result<_>>().map_err(StartError::Socket)?;
+        Ok(Self { gateway, listeners, drain_timeout: config.drain_timeout })
+    }
+
+    /// Serves until `shutdown` says how to stop. Blocks; must not be called on a thread of an async runtime.
+    ///
+    /// # Errors
+    /// When the system gives no threads.
+    pub fn run(self, shutdown: impl Future<Output = Shutdown>) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("gateway").enable_all().build()?;
+        runtime.block_on(self.serve(shutdown));
+        runtime.shutdown_background();
+        Ok(())
+    }
+
+    async fn serve(self, shutdown: impl Future<Output = Shutdown>) {
+        let in_flight = InFlight::default();
+        let _background = self.background().await;
+        let (stop_listening, stopped) = tokio::sync::watch::channel(false);
+
+        let conf = Arc::new(ServerConf { max_retries: 3, ..ServerConf::default() });
+        let mut options = HttpServerOptions::default();
+        options.h2c = true;
+        options.h2_idle_timeout = Some(H2_IDLE);
+        let proxy = Proxy { gateway: self.gateway.clone(), in_flight: in_flight.clone() };
+        let mut service = ProxyServiceBuilder::new(&conf, proxy).name("phantomgate").server_options(options).build();
+        let descriptors: ListenFds = Arc::new(Mutex::new(Fds::new()));
+        for (address, listener) in self.listeners {
+            descriptors.lock().add(address.to_string(), listener.into_raw_fd());
+            service.add_tcp(&address.to_string());
+            tracing::info!(%address, "listening");
+        }
+        let listening = tokio::spawn(async move { service.start_service(Some(descriptors), stopped, 1).await });
+
+        if shutdown.await == Shutdown::Graceful {
+            tracing::info!(requests = in_flight.count(), "stopping: finishing the requests under way");
+            let _ = stop_listening.send(true);
+            let drained = tokio::time::timeout(self.drain_timeout, async {
+                let _ = listening.await;
+                in_flight.idle().await;
+            });
+            if drained.await.is_err() {
+                tracing::warn!(requests = in_flight.count(), "stopped before these requests were finished");
+            }
+        }
+    }
+
+    /// Starts what goes on beside requests; it ends when the returned set is dropped.
+    async fn background(&self) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        let mut first_look_ups = JoinSet::new();
+        for upstream in &self.gateway.upstreams {
+            let upstream = upstream.clone();
+            first_look_ups.spawn({
+                let upstream = upstream.clone();
+                async move { upstream.resolve().await }
+            });
+            tasks.spawn(async move { upstream.keep_resolved().await });
+        }
+        if let Some(signer) = self.gateway.signer.clone() {
+            tasks.spawn(async move { signer.keep_fresh().await });
+        }
+        let _ = tokio::time::timeout(RESOLVE_PATIENCE, first_look_ups.join_all()).await;
+        tasks
+    }
+}
