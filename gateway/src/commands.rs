@@ -54,7 +54,8 @@ pub(crate) fn run(path: &Path, log_level: tracing::Level) -> Result<(), Failure>
 
 /// SIGTERM asks for a graceful end, SIGINT (Ctrl-C) for one at once.
 async fn stop_signal() -> Shutdown {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         tracing::error!("cannot wait for signals");
         return Shutdown::Immediate;
     };

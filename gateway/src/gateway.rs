@@ -71,9 +71,7 @@ fn open_signer(signing: &SigningConfig, now: NumericDate) -> Result<Arc<Signer>,
     Ok(Arc::new(Signer::open(signing, now)?))
 }
 
-fn introspector(
-    config: &phantomgate_introspection::Config,
-) -> Result<Introspector<DerivedCredentials>, GatewayError> {
+fn introspector(config: &phantomgate_introspection::Config) -> Result<Introspector<DerivedCredentials>, GatewayError> {
     Introspector::new(config)
         .map_err(|error| GatewayError::AuthorizationServer { issuer: config.issuer.to_string(), error })
 }
@@ -94,7 +92,8 @@ impl Parts<'_> {
         audiences: &mut HashMap<String, Arc<str>>,
     ) -> Result<Arc<Route>, GatewayError> {
         let upstream = self.upstreams.get(route.upstream).ok_or(GatewayError::Inconsistent("an upstream"))?;
-        let protection = route.protection.as_ref().map(|protection| self.protection(protection, audiences)).transpose()?;
+        let protection =
+            route.protection.as_ref().map(|protection| self.protection(protection, audiences)).transpose()?;
         Ok(Arc::new(Route {
             name: route.name.clone(),
             host: route.host.clone(),

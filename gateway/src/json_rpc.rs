@@ -79,9 +79,8 @@ mod tests {
 
     #[test]
     fn codes_are_ours_to_give_and_each_reason_has_its_own() {
-        let answered = |reason: &&Reason| {
-            !matches!(reason, Reason::Granted | Reason::OwnEndpoint | Reason::ClientDisconnected)
-        };
+        let answered =
+            |reason: &&Reason| !matches!(reason, Reason::Granted | Reason::OwnEndpoint | Reason::ClientDisconnected);
         let codes: Vec<_> = Reason::VARIANTS.iter().filter(answered).map(|reason| error_code(*reason)).collect();
         assert!(codes.iter().all(|code| (-32019..=-32003).contains(code)), "{codes:?}");
         assert_eq!(codes.iter().collect::<HashSet<_>>().len(), codes.len());

@@ -15,8 +15,11 @@ pub fn start(level: Level) {
         // An invalid request is an error to Pingora, and its message may quote the request; the audit says as much.
         .with_target("pingora_proxy", tracing_subscriber::filter::LevelFilter::OFF)
         .with_target("pingora_core::protocols", tracing_subscriber::filter::LevelFilter::OFF)
-        .with_targets(["phantomgate", "phantomgate_introspection", "phantomgate_upstreams", "audit"].map(|own| (own, level)));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+        .with_targets(
+            ["phantomgate", "phantomgate_introspection", "phantomgate_upstreams", "audit"].map(|own| (own, level)),
+        );
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     // An error means that somebody else has set up logging, and their set-up stands.
     let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
 }

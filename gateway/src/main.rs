@@ -66,7 +66,7 @@ enum KeysCommand {
 #[derive(clap::Args)]
 struct ConfigArgument {
     /// The configuration file
-    #[arg(short, long = "config", value_name = "FILE")]
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
     path: PathBuf,
 }
 

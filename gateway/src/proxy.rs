@@ -174,7 +174,9 @@ impl ProxyHttp for Proxy {
 
 /// Whose fault an error of Pingora's is. None: the client went away.
 fn fault(error: &Error) -> Option<Rejection> {
-    use ErrorType::{ConnectTimedout, HTTPStatus, InvalidHTTPHeader, ReadTimedout, TLSHandshakeTimedout, WriteTimedout};
+    use ErrorType::{
+        ConnectTimedout, HTTPStatus, InvalidHTTPHeader, ReadTimedout, TLSHandshakeTimedout, WriteTimedout,
+    };
     let rejection = match (error.esource(), error.etype()) {
         (_, InvalidHTTPHeader) if *error.esource() != ErrorSource::Upstream => MalformedRequest::Http.into(),
         (_, HTTPStatus(400)) => MalformedRequest::Http.into(),

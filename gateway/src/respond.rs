@@ -63,8 +63,8 @@ fn may_be_json_rpc(session: &Session) -> bool {
     let text = |name| request.headers.get(name).and_then(|value| value.to_str().ok());
     let is_json = text(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.get(..16).is_some_and(|start| start.eq_ignore_ascii_case("application/json")));
-    let is_small =
-        text(header::CONTENT_LENGTH).is_none_or(|length| length.parse().is_ok_and(|length: u64| length <= LARGEST_BODY));
+    let is_small = text(header::CONTENT_LENGTH)
+        .is_none_or(|length| length.parse().is_ok_and(|length: u64| length <= LARGEST_BODY));
     // Who asks before sending a body is told without one.
     request.method == Method::POST && is_json && is_small && text(header::EXPECT).is_none()
 }

@@ -92,9 +92,11 @@ impl FromIterator<Arc<Route>> for RouteTable {
 impl PathTable {
     /// The entry with the longest path that `path` is or lies below, on segment borders.
     fn find(&self, path: &str) -> Option<&Arc<Route>> {
-        borders(path).find_map(|length| {
-            if length > self.longest { None } else { self.by_path.get(path.get(..length)?) }
-        })
+        borders(path).find_map(
+            |length| {
+                if length > self.longest { None } else { self.by_path.get(path.get(..length)?) }
+            },
+        )
     }
 }
 

@@ -130,7 +130,8 @@ impl Signer {
         };
         let keys = self.keys.load();
         let key = key_folder::signing_key(&keys.keys, now).ok_or(SigningError::NoKey)?;
-        let mut header = HeaderValue::try_from(format!("Bearer {}", key.sign(&claims)?)).map_err(|_| SigningError::Header)?;
+        let mut header =
+            HeaderValue::try_from(format!("Bearer {}", key.sign(&claims)?)).map_err(|_| SigningError::Header)?;
         header.set_sensitive(true);
         // Three quarters of its life: an upstream whose clock is a little ahead, or that works for a while, still takes it.
         let reusable = Duration::from_secs((expires_at.since(now).as_secs() * 3 / 4).max(1));
@@ -214,7 +215,9 @@ mod tests {
 
     #[test]
     fn rfc9068_s2_header_and_claims_and_the_published_key_verifies() {
-        for (algorithm, registered) in [(SigningAlgorithm::ES256, Algorithm::ES256), (SigningAlgorithm::EdDSA, Algorithm::EdDSA)] {
+        for (algorithm, registered) in
+            [(SigningAlgorithm::ES256, Algorithm::ES256), (SigningAlgorithm::EdDSA, Algorithm::EdDSA)]
+        {
             let folder = tempfile::tempdir().unwrap();
             let signer = signer(algorithm, folder.path());
             let jwt = signer.sign(&token(), "https://mcp.internal", NOW).unwrap();

@@ -73,7 +73,8 @@ pub fn swap(
     request_id: &str,
     header: &mut RequestHeader,
 ) -> pingora::Result<()> {
-    let untrusted: Vec<HeaderName> = header.headers.keys().filter(|name| is_untrusted(name.as_str())).cloned().collect();
+    let untrusted: Vec<HeaderName> =
+        header.headers.keys().filter(|name| is_untrusted(name.as_str())).cloned().collect();
     for name in &untrusted {
         header.remove_header(name);
     }
@@ -134,12 +135,25 @@ mod tests {
     #[test]
     fn what_speaks_of_identity_is_untrusted() {
         for name in [
-            "authorization", "proxy-authorization", "dpop", "txn-token", "client-cert", "x-forwarded-user", "x-forwarded-for",
-            "x_forwarded_user", "remote-user", "x-remote-user", "x-auth-request-email", "x-client-cert-sha256", "x-original-url",
+            "authorization",
+            "proxy-authorization",
+            "dpop",
+            "txn-token",
+            "client-cert",
+            "x-forwarded-user",
+            "x-forwarded-for",
+            "x_forwarded_user",
+            "remote-user",
+            "x-remote-user",
+            "x-auth-request-email",
+            "x-client-cert-sha256",
+            "x-original-url",
         ] {
             assert!(is_untrusted(name), "{name}");
         }
-        for name in ["accept", "content-type", "mcp-session-id", "mcp-param-user", "x-api-version", "cookie", "user-agent"] {
+        for name in
+            ["accept", "content-type", "mcp-session-id", "mcp-param-user", "x-api-version", "cookie", "user-agent"]
+        {
             assert!(!is_untrusted(name), "{name}");
         }
     }

@@ -51,7 +51,12 @@ impl WellKnown {
     }
 
     /// The answer to a request for one of the documents; none when it is for something else.
-    pub fn answer(&self, request: &request::Parts, target: &RequestTarget<'_>, signer: Option<&Signer>) -> Option<Answer> {
+    pub fn answer(
+        &self,
+        request: &request::Parts,
+        target: &RequestTarget<'_>,
+        signer: Option<&Signer>,
+    ) -> Option<Answer> {
         if !target.path.starts_with(PREFIX) {
             return None;
         }

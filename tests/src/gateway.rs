@@ -103,7 +103,8 @@ impl Gateway {
 
 async fn serve(address: SocketAddr, config: &Path) -> Process {
     let mut command = phantomgate();
-    command.arg("run").arg("-c").arg(config);
+    // At its most talkative, because all of it is searched for credentials.
+    command.args(["run", "--log-level", "trace", "-c"]).arg(config);
     let process = Process::spawn("phantomgate", command);
     let ready = format!("address={address}");
     process
@@ -148,10 +149,7 @@ impl CommandLine {
 /// The binary under test, built in the same target directory and profile as this test.
 pub fn phantomgate() -> Command {
     let binary = std::env::var_os("PHANTOMGATE_BIN").map_or_else(beside_this_test, PathBuf::from);
-    let mut command = Command::new(binary);
-    // Without colours a line can be searched; with debug output more of it is searched for credentials.
-    command.env("NO_COLOR", "1").env("RUST_LOG", "debug");
-    command
+    Command::new(binary)
 }
 
 fn beside_this_test() -> PathBuf {

@@ -139,7 +139,9 @@ pub(crate) struct Signing {
 }
 
 /// A signature algorithm, by its registered name (RFC 7518, RFC 8037).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema, strum::Display, strum::EnumString)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema, strum::Display, strum::EnumString,
+)]
 pub enum SigningAlgorithm {
     /// ECDSA on P-256: every library verifies it.
     #[default]

@@ -5,7 +5,6 @@
 
 use std::fmt;
 
-
 use serde::de;
 use serde_path_to_error::Segment;
 
@@ -90,7 +89,9 @@ impl fmt::Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownKey { key, expected } => match did_you_mean(key, expected.iter().copied()) {
-                hint if hint.is_empty() => write!(formatter, "there is no such key; possible here: {}", expected.join(", ")),
+                hint if hint.is_empty() => {
+                    write!(formatter, "there is no such key; possible here: {}", expected.join(", "))
+                }
                 hint => write!(formatter, "there is no such key{hint}"),
             },
             Self::MissingKey(key) => write!(formatter, "the key {key:?} is missing; add it"),

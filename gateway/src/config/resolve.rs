@@ -126,7 +126,8 @@ impl Resolver<'_> {
             Some(text) => match Url::parse(text) {
                 Ok(url) if is_confidential(&url) => Some(IntrospectionEndpoint::At(url)),
                 _ => {
-                    let reason = format!("{text:?}: must be an https URL (http is allowed for loopback addresses only)");
+                    let reason =
+                        format!("{text:?}: must be an https URL (http is allowed for loopback addresses only)");
                     self.fault(&at(&["endpoints", "introspection"]), reason)
                 }
             },
@@ -375,7 +376,8 @@ impl Resolver<'_> {
     fn span(&mut self, path: &[Step], span: Span, range: RangeInclusive<&str>) -> Option<Span> {
         let bound = |text: &str| humantime::parse_duration(text).unwrap_or_default();
         if span.0 < bound(range.start()) || span.0 > bound(range.end()) {
-            return self.fault(path, format!("{span} is out of range; choose from {} to {}", range.start(), range.end()));
+            return self
+                .fault(path, format!("{span} is out of range; choose from {} to {}", range.start(), range.end()));
         }
         Some(span)
     }

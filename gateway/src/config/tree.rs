@@ -123,11 +123,9 @@ impl Node {
                 .iter()
                 .filter(|entry| entry.key.name == *name)
                 .any(|entry| if rest.is_empty() { entry.removed } else { entry.node.was_removed(rest) }),
-            (Step::Index(live), Value::Sequence(items)) => items
-                .iter()
-                .filter(|item| !item.removed)
-                .nth(*live)
-                .is_some_and(|item| item.node.was_removed(rest)),
+            (Step::Index(live), Value::Sequence(items)) => {
+                items.iter().filter(|item| !item.removed).nth(*live).is_some_and(|item| item.node.was_removed(rest))
+            }
             _ => false,
         }
     }
@@ -273,7 +271,9 @@ impl<'de> Deserializer<'de> for &'de Node {
             Value::String(variant) => {
                 de::value::StrDeserializer::new(variant).deserialize_enum(name, variants, visitor)
             }
-            _ => Err(Fault::Type { found: self.kind().to_owned(), expected: format!("one of {}", variants.join(", ")) }),
+            _ => {
+                Err(Fault::Type { found: self.kind().to_owned(), expected: format!("one of {}", variants.join(", ")) })
+            }
         }
     }
 

@@ -214,7 +214,9 @@ mod tests {
 
     #[test]
     fn rfc8707_s2_a_resource_is_an_absolute_https_url_without_fragment() {
-        for bad in ["mcp", "http://a.example/mcp", "https://a.example/#x", "https://a.example/?x", "https://u@a.example/"] {
+        for bad in
+            ["mcp", "http://a.example/mcp", "https://a.example/#x", "https://a.example/?x", "https://u@a.example/"]
+        {
             assert!(bad.parse::<ResourceIdentifier>().is_err(), "{bad}");
         }
     }

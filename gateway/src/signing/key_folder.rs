@@ -238,8 +238,9 @@ fn generate(algorithm: SigningAlgorithm) -> Result<Zeroizing<String>, KeyError> 
             let pair = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
             pair.map(|pkcs8| Zeroizing::new(pkcs8.as_ref().to_vec()))
         }
-        SigningAlgorithm::EdDSA => Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new())
-            .map(|pkcs8| Zeroizing::new(pkcs8.as_ref().to_vec())),
+        SigningAlgorithm::EdDSA => {
+            Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map(|pkcs8| Zeroizing::new(pkcs8.as_ref().to_vec()))
+        }
     };
     let pkcs8 = pkcs8.map_err(|_| KeyError::Generation)?;
     Ok(Zeroizing::new(pem::encode(&pem::Pem::new("PRIVATE KEY", pkcs8.to_vec()))))
