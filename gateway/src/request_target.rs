@@ -35,6 +35,17 @@ impl<'request> RequestTarget<'request> {
     }
 }
 
+/// Refuses a target that is neither a path nor a whole URL (RFC 9112 §3.2): of such a one, `GET mcp`, Pingora gives us
+/// the path `/` and would send upstream what came.
+///
+/// # Errors
+/// [`MalformedRequest`].
+pub fn check_form(target: &[u8]) -> Result<(), MalformedRequest> {
+    let is_url = |scheme: &str| target.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme.as_bytes()));
+    let known = target.starts_with(b"/") || is_url("http://") || is_url("https://");
+    known.then_some(()).ok_or(MalformedRequest::Path)
+}
+
 /// The host from `Host` or the request's own URI (RFC 9112 §3.2, RFC 9113 §8.3.1); both may be there when they agree.
 fn host(request: &request::Parts) -> Result<Option<Cow<'_, str>>, MalformedRequest> {
     let mut fields = request.headers.get_all(HOST).iter();
@@ -112,6 +123,16 @@ mod tests {
 
     fn parts(builder: request::Builder) -> request::Parts {
         builder.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_target_is_a_path_or_a_whole_url() {
+        for target in ["/", "/mcp", "http://a/mcp", "HTTPS://a"] {
+            assert_eq!(check_form(target.as_bytes()), Ok(()), "{target}");
+        }
+        for target in ["", "mcp", "?a", "*", "a:80", "ftp://a/mcp", "http:/mcp"] {
+            assert_eq!(check_form(target.as_bytes()), Err(MalformedRequest::Path), "{target}");
+        }
     }
 
     fn host_of(builder: request::Builder) -> Result<Option<String>, MalformedRequest> {
