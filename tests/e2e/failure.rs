@@ -1,6 +1,6 @@
 //! When an authorization server or an upstream fails, the client is told so, and nothing is remembered.
 
-use e2e::{Answer, AnswerExt, Given, ReservedPort, World};
+use e2e::{Answer, AnswerExt, Given, ReservedPort, World, now, until};
 use serde_json::json;
 
 /// Refused for now, with the time to come back; never a challenge, which would start a new login.
@@ -119,9 +119,10 @@ async fn the_gateway_starts_while_the_authorization_server_is_down() {
 
     let during = world.get("/mcp").bearer_auth(&token).answer().await;
     world.authorization_server.come_up().await;
+    assert_unavailable(&during, "no metadata yet");
+    until(now() + 1 + during.header("retry-after").parse::<u64>().unwrap()).await;
     let after = world.get("/mcp").bearer_auth(&token).answer().await;
 
-    assert_unavailable(&during, "no metadata yet");
     after.assert_status(200);
 }
 
@@ -156,7 +157,7 @@ async fn an_upstream_that_is_down_is_passed_over_for_one_that_is_up() {
 #[tokio::test]
 async fn an_upstream_that_stays_silent_is_504() {
     let mut given = Given::new().await;
-    given.config["upstreams"]["upstream"]["timeouts"] = json!({ "idle_stream": "300ms" });
+    given.config["upstreams"]["upstream"]["timeouts"] = json!({ "idle_stream": "1s" });
     let world = given.start().await;
     let token = world.valid_token();
     let _held = world.upstream.hold();

@@ -66,6 +66,7 @@ async fn no_spelling_of_a_protected_path_gets_through_a_public_route() {
     let mut given = Given::new().await;
     given.add_public_route("everything", "/");
     let world = given.start().await;
+    let mut got_through = Vec::new();
     for path in [
         "//mcp",
         "///mcp",
@@ -94,7 +95,6 @@ async fn no_spelling_of_a_protected_path_gets_through_a_public_route() {
         "/x\\..\\mcp",
         "/%5cmcp",
         "/mcp%00",
-        "/mcp%20",
         "/mcp%09",
         "/mcp%0d%0a",
         "/x/%252e%252e/mcp",
@@ -105,7 +105,6 @@ async fn no_spelling_of_a_protected_path_gets_through_a_public_route() {
         "/mcp?",
         "/mcp#",
         "/mcp/../mcp",
-        "/mcp.",
         "/mcp%2f",
         "/mcp/%2e%2e",
         "/m%u0063p",
@@ -113,19 +112,24 @@ async fn no_spelling_of_a_protected_path_gets_through_a_public_route() {
         "/mcp%zz",
         "http:/mcp",
         "mcp",
+        "?mcp",
+        "x:mcp",
+        "x://x/mcp",
         "*",
     ] {
         let mut connection = world.raw().await;
 
         connection.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
 
-        if let Some(answer) = connection.response().await {
-            let harmless = path == "/mcp." && answer.status == 200;
-            assert!(harmless || [400, 401, 404].contains(&answer.status.as_u16()), "{path}: {answer:#?}");
+        if let Some(answer) = connection.response().await
+            && ![400, 401, 404].contains(&answer.status.as_u16())
+        {
+            let reached = world.upstream.received().last().map(|received| received.target.clone());
+            got_through.push((path, answer.status, reached));
         }
     }
-    let reached: Vec<_> = world.upstream.received().into_iter().map(|received| received.target).collect();
-    assert!(reached.iter().all(|target| target == "/mcp."), "{reached:?}");
+    assert!(got_through.is_empty(), "{got_through:#?}");
+    assert!(world.upstream.received().is_empty());
 }
 
 #[tokio::test]

@@ -151,6 +151,19 @@ async fn rfc9112_s3_2_2_an_absolute_target_decides_over_the_host_field() {
 }
 
 #[tokio::test]
+async fn rfc9112_s3_2_1_an_absolute_target_becomes_a_path_for_the_upstream() {
+    let (world, token) = world().await;
+    let mut connection = world.raw().await;
+
+    let target = format!("http://{}/mcp/below?x=1", world.gateway.address());
+    let host = world.gateway.address();
+    connection.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n")).await;
+
+    connection.response().await.unwrap().assert_status(200);
+    assert_eq!(world.upstream.only_request().target, "/mcp/below?x=1");
+}
+
+#[tokio::test]
 async fn a_second_request_behind_an_upgrade_is_not_passed_on() {
     for upgrade in [
         "Connection: Upgrade\r\nUpgrade: websocket\r\n",

@@ -64,7 +64,7 @@ async fn the_jwt_lives_no_longer_than_the_token() {
 #[tokio::test]
 async fn the_jwt_is_signed_anew_before_it_expires() {
     let mut given = Given::new().await;
-    given.config["signing"]["lifetime"] = json!("2s");
+    given.config["signing"]["lifetime"] = json!("10s");
     let world = given.start().await;
     let token = world.valid_token();
     world.get("/mcp").bearer_auth(&token).answer().await.assert_status(200);

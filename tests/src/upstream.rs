@@ -28,7 +28,7 @@ use crate::{Credentials, within};
 pub struct Received {
     /// Its method.
     pub method: Method,
-    /// Its target: path and query, byte for byte.
+    /// Its target, in the form it came in.
     pub target: String,
     /// Its header fields.
     pub headers: HeaderMap,
@@ -179,8 +179,8 @@ impl Upstream {
 async fn receive(State(script): State<Arc<Script>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let (arriving, arrived) = watch::channel(Vec::new());
-    let target = parts.uri.path_and_query().map_or_else(|| parts.uri.to_string(), ToString::to_string);
-    let received = Received { method: parts.method, target, headers: parts.headers, body: arrived };
+    let received =
+        Received { method: parts.method, target: parts.uri.to_string(), headers: parts.headers, body: arrived };
     script.received.send_modify(|all| all.push(received.clone()));
 
     let stream = script.streams.lock().unwrap().pop();
