@@ -116,6 +116,29 @@ fn schema_prints_a_json_schema_that_knows_every_section() {
     assert_eq!(schema["additionalProperties"], false);
 }
 
+#[tokio::test]
+async fn a_new_key_is_listed_and_published_before_it_signs() {
+    let given = Given::new().await;
+    let directory = given.directory().to_owned();
+    std::fs::write(directory.join("gateway.yaml"), given.config.to_string()).unwrap();
+    let keys = |command| CommandLine::run(&directory, &["keys", command, "-c", "gateway.yaml"]);
+    assert_eq!(keys("new").code(), 0);
+    assert_eq!(keys("new").code(), 0);
+
+    let listed = keys("list").stdout();
+    let world = given.start().await;
+    let published = world.get("/.well-known/jwks.json").answer().await.json();
+    let token = world.valid_token();
+    world.get("/mcp").bearer_auth(&token).answer().await.assert_status(200);
+
+    let ids: Vec<_> = published["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), 2, "{published}");
+    assert!(ids.iter().all(|id| listed.contains(id)), "{ids:?} in {listed}");
+    let signed_with = jsonwebtoken::decode_header(world.upstream.only_request().jwt()).unwrap().kid.unwrap();
+    let line = listed.lines().find(|line| line.contains(&signed_with)).unwrap();
+    assert!(line.trim_end().ends_with("signs"), "{listed}");
+}
+
 #[test]
 fn help_names_every_command() {
     let help = phantomgate().arg("--help").output().unwrap();

@@ -86,7 +86,7 @@ async fn run_client(name: &str, command: Command) -> Value {
 }
 
 fn node(script: &str) -> Command {
-    let mut command = Command::new(installed("node/node_modules/.bin/node"));
+    let mut command = Command::new(installed("node/node"));
     // The scripts are reached through a link beside node_modules, and must look for their imports there.
     command.args(["--preserve-symlinks", "--preserve-symlinks-main"]);
     command.arg(installed(&format!("node/fixtures/{script}")));
