@@ -113,6 +113,44 @@ async fn rfc9457_s3_a_refusal_explains_itself_as_problem_json() {
 }
 
 #[tokio::test]
+async fn an_mcp_client_is_refused_with_the_json_rpc_error_of_its_request() {
+    let world = World::new().await;
+    let request = |id| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/list" });
+
+    for id in [json!(7), json!("seven")] {
+        let answer = world.post("/mcp").json(&request(id.clone())).answer().await;
+
+        let error = answer.assert_status(401).json();
+        assert_eq!((&error["jsonrpc"], &error["id"]), (&json!("2.0"), &id));
+        let code = error["error"]["code"].as_i64().unwrap();
+        assert!((-32019..=-32000).contains(&code), "{error}");
+        assert_eq!(answer.challenge().get("scope"), Some("mcp:read"));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_over_http_2_leaves_the_connection_to_other_requests() {
+    let world = World::new().await;
+    let token = world.valid_token();
+    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+
+    for _ in 0..3 {
+        client.post(world.url("/mcp")).body("x".repeat(100_000)).answer().await.assert_status(401);
+        client.post(world.url("/mcp")).bearer_auth(&token).body("content").answer().await.assert_status(200);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_head_has_no_content() {
+    let world = World::new().await;
+
+    let answer = world.request(http::Method::HEAD, "/mcp").answer().await;
+
+    assert_eq!(answer.assert_status(401).body, "");
+    assert_eq!(answer.challenge().get("scope"), Some("mcp:read"));
+}
+
+#[tokio::test]
 async fn a_refusal_is_never_stored_by_a_cache() {
     let world = World::new().await;
 
@@ -132,6 +170,19 @@ async fn a_refused_connection_stays_open_for_the_next_try() {
     connection.send(format!("GET /mcp HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n")).await;
 
     connection.response().await.unwrap().assert_status(200);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_answer_leaves_a_record_too() {
+    let world = World::new().await;
+    let token = world.valid_token();
+    let _held = world.upstream.hold();
+    let request = tokio::spawn(world.get("/mcp").bearer_auth(&token).send());
+    world.upstream.receives(1).await;
+
+    request.abort();
+
+    world.gateway.logged(&["audit", "client_disconnected", "route="]).await;
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod clients;
 mod command_line;
 mod credentials;
 mod failure;
+mod harness;
 mod routing;
 mod smuggling;
 mod streaming;

@@ -75,6 +75,30 @@ async fn a_request_reaches_the_upstream_while_the_client_still_writes_it() {
 }
 
 #[tokio::test]
+async fn rfc9110_s10_1_1_a_client_that_waits_for_100_continue_gets_it() {
+    let world = World::new().await;
+    let token = world.valid_token();
+    let mut connection = world.raw().await;
+
+    let head = format!("POST /mcp HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n");
+    connection.send(format!("{head}Content-Length: 7\r\nExpect: 100-continue\r\n\r\n")).await;
+    connection.response().await.unwrap().assert_status(100);
+    connection.send("content").await;
+
+    assert_eq!(connection.response().await.unwrap().assert_status(200).json()["body"], "content");
+}
+
+#[tokio::test]
+async fn rfc9110_s10_1_1_a_refused_client_that_waits_for_100_continue_never_gets_it() {
+    let world = World::new().await;
+    let mut connection = world.raw().await;
+
+    connection.send("POST /mcp HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\nExpect: 100-continue\r\n\r\n").await;
+
+    connection.response().await.unwrap().assert_status(401);
+}
+
+#[tokio::test]
 async fn a_large_body_arrives_whole_both_ways() {
     let world = World::new().await;
     let token = world.valid_token();
