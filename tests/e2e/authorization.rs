@@ -1,6 +1,6 @@
 //! Who may pass with an active token: audience and scopes, on a hit of the cache as on a miss.
 
-use e2e::{AnswerExt, Given, World};
+use e2e::{AnswerExt, Given, World, now};
 use serde_json::json;
 
 #[tokio::test]
@@ -110,4 +110,27 @@ async fn a_public_route_passes_without_a_credential_and_passes_none_on() {
 
     assert!(world.upstream.received().iter().all(|received| received.headers.get("authorization").is_none()));
     assert_eq!(world.authorization_server.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn the_same_fact_is_understood_however_a_real_server_writes_it() {
+    let world = World::new().await;
+    for (server, claims) in [
+        ("a list of scopes", json!({ "scope": ["mcp:read", "other"] })),
+        ("scp", json!({ "scope": null, "scp": ["mcp:read"] })),
+        ("a fraction of a second", json!({ "exp": now() as f64 + 600.5 })),
+        ("a numeric string", json!({ "exp": (now() + 600).to_string() })),
+        ("no token type", json!({ "token_type": null })),
+        ("a token type in lower case", json!({ "token_type": "bearer" })),
+        ("azp", json!({ "client_id": null, "azp": "agent" })),
+        ("username", json!({ "sub": null, "username": "alice" })),
+        ("no exp", json!({ "exp": null })),
+        ("members of its own", json!({ "ext": { "scope": "admin" }, "realm_access": { "roles": [] }, "iat": "soon" })),
+    ] {
+        let token = world.authorization_server.issue(claims);
+
+        let answer = world.get("/mcp").bearer_auth(&token).answer().await;
+
+        assert_eq!(answer.status, 200, "{server}: {answer:#?}");
+    }
 }

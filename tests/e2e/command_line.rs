@@ -165,6 +165,22 @@ async fn a_request_in_flight_ends_well_when_the_gateway_is_asked_to_stop() {
 }
 
 #[tokio::test]
+async fn a_stream_that_never_ends_does_not_keep_a_gateway_that_was_asked_to_stop() {
+    let mut given = Given::new().await;
+    given.config["drain_timeout"] = json!("1s");
+    let mut world = given.start().await;
+    let token = world.valid_token();
+    let events = world.upstream.stream_next_answer();
+    let stream = world.get("/mcp").bearer_auth(&token).send().await.unwrap();
+
+    world.gateway.terminate();
+
+    assert!(world.gateway.exit().await.success());
+    events.cancelled().await;
+    drop(stream);
+}
+
+#[tokio::test]
 async fn an_idle_gateway_stops_at_once() {
     let mut world = World::new().await;
 

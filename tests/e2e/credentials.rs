@@ -72,6 +72,8 @@ async fn two_credentials_in_one_field_are_refused() {
         format!("Bearer {token}, Bearer {token}"),
         format!("Bearer {token} {token}"),
         format!("Bearer{token}"),
+        format!("Bearer\t{token}"),
+        format!("Bearer \"{token}\""),
         "Bearer".to_owned(),
         "Bearer ".to_owned(),
         format!("DPoP {token}"),

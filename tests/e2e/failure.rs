@@ -1,6 +1,6 @@
 //! When an authorization server or an upstream fails, the client is told so, and nothing is remembered.
 
-use e2e::{Answer, AnswerExt, Given, ReservedPort, World, now, until};
+use e2e::{Answer, AnswerExt, AuthorizationServer, Given, ReservedPort, World, now, until};
 use serde_json::json;
 
 /// Refused for now, with the time to come back; never a challenge, which would start a new login.
@@ -48,6 +48,34 @@ async fn whatever_the_authorization_server_answers_wrongly_is_503_and_forgotten(
         assert_eq!(after.status, 200, "after {name}: {after:#?}");
         assert_eq!(world.upstream.received().len(), 1, "during {name}");
     }
+}
+
+#[tokio::test]
+async fn a_redirect_of_the_introspection_is_not_followed() {
+    let world = World::new().await;
+    let elsewhere = AuthorizationServer::start(&world.url("/mcp"), world.credentials.clone()).await;
+    let token = world.valid_token();
+    elsewhere.issue_as(&token, json!({}));
+    world.authorization_server.fail_with(Answer::Redirect(elsewhere.introspection_endpoint()));
+
+    let answer = world.get("/mcp").bearer_auth(&token).answer().await;
+
+    assert_unavailable(&answer, "a redirect");
+    assert_eq!(elsewhere.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn rfc8414_s3_3_the_metadata_of_another_issuer_is_not_believed() {
+    let mut given = Given::new().await;
+    given.config["authorization_servers"]["main"].as_object_mut().unwrap().remove("endpoints");
+    given.authorization_server.claim_to_be("https://login.example.com");
+    let world = given.start().await;
+    let token = world.valid_token();
+
+    let answer = world.get("/mcp").bearer_auth(&token).answer().await;
+
+    assert_unavailable(&answer, "metadata of another issuer");
+    assert_eq!(world.authorization_server.requests().len(), 0);
 }
 
 #[tokio::test]

@@ -134,6 +134,28 @@ async fn two_routes_never_share_a_jwt() {
 }
 
 #[tokio::test]
+async fn rfc9068_s2_2_a_token_without_a_person_speaks_for_its_client() {
+    let world = World::new().await;
+    let token = world.authorization_server.issue(json!({ "sub": null, "client_id": "agent-7" }));
+
+    world.get("/mcp").bearer_auth(&token).answer().await.assert_status(200);
+
+    let (_, claims) = verify(&world, world.upstream.only_request().jwt()).await;
+    assert_eq!((&claims["sub"], &claims["client_id"]), (&json!("agent-7"), &json!("agent-7")));
+}
+
+#[tokio::test]
+async fn names_in_any_script_arrive_as_they_are() {
+    let world = World::new().await;
+    let token = world.authorization_server.issue(json!({ "sub": "Zoë \"山田\" \\ \u{202e}" }));
+
+    world.get("/mcp").bearer_auth(&token).answer().await.assert_status(200);
+
+    let (_, claims) = verify(&world, world.upstream.only_request().jwt()).await;
+    assert_eq!(claims["sub"], "Zoë \"山田\" \\ \u{202e}");
+}
+
+#[tokio::test]
 async fn a_route_may_pass_no_credential_at_all() {
     let mut given = Given::new().await;
     given.config["routes"][0]["credential"] = json!({ "kind": "none" });

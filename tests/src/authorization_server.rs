@@ -10,7 +10,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::State,
-    response::{IntoResponse, Response},
+    response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -38,6 +38,8 @@ pub enum Answer {
     Inactive,
     /// Anything else.
     Raw(StatusCode, &'static str, Bytes),
+    /// 307 to another place, which would be given the token and the client's credentials.
+    Redirect(String),
     /// The same, later: when the test releases it.
     Held(watch::Receiver<bool>, Box<Self>),
 }
@@ -80,6 +82,7 @@ pub struct AuthorizationServer {
 
 struct Script {
     issuer: String,
+    claimed_issuer: Mutex<Option<String>>,
     audience: String,
     answers: Mutex<HashMap<String, Answer>>,
     outage: Mutex<Option<Answer>>,
@@ -93,6 +96,7 @@ impl AuthorizationServer {
         credentials.gateway(CLIENT_SECRET);
         let script = Script {
             issuer: format!("http://{}", port.address()),
+            claimed_issuer: Mutex::default(),
             audience: audience.to_owned(),
             answers: Mutex::default(),
             outage: Mutex::default(),
@@ -106,6 +110,11 @@ impl AuthorizationServer {
     /// Its issuer identifier.
     pub fn issuer(&self) -> &str {
         &self.script.issuer
+    }
+
+    /// Names another issuer in its metadata.
+    pub fn claim_to_be(&self, issuer: &str) {
+        *self.script.claimed_issuer.lock().unwrap() = Some(issuer.to_owned());
     }
 
     /// Its introspection endpoint.
@@ -222,8 +231,9 @@ fn router(script: Arc<Script>) -> Router {
 
 async fn metadata(State(script): State<Arc<Script>>) -> axum::Json<Value> {
     let issuer = &script.issuer;
+    let claimed = script.claimed_issuer.lock().unwrap().clone();
     axum::Json(json!({
-        "issuer": issuer,
+        "issuer": claimed.as_ref().unwrap_or(issuer),
         "introspection_endpoint": format!("{issuer}/introspect"),
         "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
         "authorization_endpoint": format!("{issuer}/authorize"),
@@ -262,6 +272,7 @@ async fn introspect(State(script): State<Arc<Script>>, headers: HeaderMap, body:
             response.headers_mut().insert(header::CONTENT_TYPE, content_type.parse().unwrap());
             response
         }
+        Answer::Redirect(location) => Redirect::temporary(&location).into_response(),
         Answer::Inactive | Answer::Held(..) => axum::Json(json!({ "active": false })).into_response(),
     }
 }
