@@ -94,6 +94,23 @@ async fn rfc9112_s6_3_two_different_content_lengths() {
 }
 
 #[tokio::test]
+async fn rfc9112_s6_3_the_same_content_length_twice_is_not_passed_on() {
+    for lengths in ["Content-Length: 3\r\nContent-Length: 3\r\n", "Content-Length: 3, 3\r\n"] {
+        let (world, token) = world().await;
+        let mut connection = world.raw().await;
+
+        connection
+            .send(format!("POST /mcp HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{lengths}\r\nabc"))
+            .await;
+
+        connection.response().await.unwrap().assert_status_in(&[200, 400]);
+        for received in world.upstream.received() {
+            assert_eq!(received.header("content-length"), "3");
+        }
+    }
+}
+
+#[tokio::test]
 async fn rfc9112_s7_1_a_chunk_size_that_is_not_one() {
     for chunk in [
         "0x0\r\n\r\n",
