@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::request;
 use phantomgate_introspection::NumericDate;
 use pingora::http::RequestHeader;
 use pingora::modules::http::HttpModules;
@@ -17,7 +16,7 @@ use crate::answer::Answer;
 use crate::context::{Admitted, InFlight, RequestContext};
 use crate::gateway::Gateway;
 use crate::rejection::{MalformedRequest, Rejection, UpstreamFault};
-use crate::request_target::RequestTarget;
+use crate::request_target::{RequestTarget, check_form};
 use crate::respond;
 use crate::token_swap;
 
@@ -40,8 +39,9 @@ enum Verdict {
 
 impl Proxy {
     /// ②–⑦ for one request.
-    async fn decide(&self, request: &request::Parts, context: &mut RequestContext) -> Result<Verdict, Rejection> {
+    async fn decide(&self, request: &RequestHeader, context: &mut RequestContext) -> Result<Verdict, Rejection> {
         let now = NumericDate::now();
+        check_form(request.raw_path())?;
         let target = RequestTarget::of(request)?;
         if let Some(answer) = self.gateway.well_known.answer(request, &target, self.gateway.signer.as_deref()) {
             return Ok(Verdict::Answer(answer));

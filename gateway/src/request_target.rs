@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST};
 use http::{Method, Version, request};
 
 use crate::rejection::{MalformedRequest, Rejection};
@@ -29,10 +29,30 @@ impl<'request> RequestTarget<'request> {
         if request.method == Method::TRACE {
             return Err(MalformedRequest::Method.into());
         }
+        check_length(request)?;
         let path = request.uri.path();
         check_path(path)?;
         Ok(Self { host: host(request)?, path })
     }
+}
+
+/// Refuses a target that is neither a path nor a whole URL (RFC 9112 §3.2): of such a one, `GET mcp`, Pingora gives us
+/// the path `/` and would send upstream what came.
+///
+/// # Errors
+/// [`MalformedRequest`].
+pub fn check_form(target: &[u8]) -> Result<(), MalformedRequest> {
+    let is_url = |scheme: &str| target.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme.as_bytes()));
+    let known = target.starts_with(b"/") || is_url("http://") || is_url("https://");
+    known.then_some(()).ok_or(MalformedRequest::Path)
+}
+
+/// Refuses a length that is said twice, even when it is the same (RFC 9112 §6.3): Pingora would pass both on.
+fn check_length(request: &request::Parts) -> Result<(), MalformedRequest> {
+    let mut lengths = request.headers.get_all(CONTENT_LENGTH).iter();
+    let (first, second) = (lengths.next(), lengths.next());
+    let is_number = first.is_none_or(|length| length.as_bytes().iter().all(u8::is_ascii_digit));
+    (second.is_none() && is_number).then_some(()).ok_or(MalformedRequest::Http)
 }
 
 /// The host from `Host` or the request's own URI (RFC 9112 §3.2, RFC 9113 §8.3.1); both may be there when they agree.
@@ -112,6 +132,16 @@ mod tests {
 
     fn parts(builder: request::Builder) -> request::Parts {
         builder.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_target_is_a_path_or_a_whole_url() {
+        for target in ["/", "/mcp", "http://a/mcp", "HTTPS://a"] {
+            assert_eq!(check_form(target.as_bytes()), Ok(()), "{target}");
+        }
+        for target in ["", "mcp", "?a", "*", "a:80", "ftp://a/mcp", "http:/mcp"] {
+            assert_eq!(check_form(target.as_bytes()), Err(MalformedRequest::Path), "{target}");
+        }
     }
 
     fn host_of(builder: request::Builder) -> Result<Option<String>, MalformedRequest> {

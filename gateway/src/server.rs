@@ -3,10 +3,13 @@
 //! Sockets are bound before anything else: an address that is in use is an error at once, not a retry in the background.
 //! To stop, listening ends first, idle connections are closed, and requests under way get their time to finish.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd as _;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -104,6 +107,9 @@ impl Server {
 
     async fn serve(self, shutdown: impl Future<Output = Shutdown>) {
         let in_flight = InFlight::default();
+        // Begun before anybody is told that we listen, because whoever waits for that may ask us to stop at once.
+        let mut shutdown = pin!(shutdown);
+        let stopped_early = poll_fn(|task| Poll::Ready(shutdown.as_mut().poll(task))).await;
         let _background = self.background().await;
         let (stop_listening, stopped) = tokio::sync::watch::channel(false);
 
@@ -121,7 +127,11 @@ impl Server {
         }
         let listening = tokio::spawn(async move { service.start_service(Some(descriptors), stopped, 1).await });
 
-        if shutdown.await == Shutdown::Graceful {
+        let how = match stopped_early {
+            Poll::Ready(how) => how,
+            Poll::Pending => shutdown.await,
+        };
+        if how == Shutdown::Graceful {
             tracing::info!(requests = in_flight.count(), "stopping: finishing the requests under way");
             let _ = stop_listening.send(true);
             let drained = tokio::time::timeout(self.drain_timeout, async {

@@ -82,7 +82,17 @@ pub fn swap(
         header.insert_header(header::AUTHORIZATION, value.clone())?;
     }
     header.insert_header(header::HOST, authority)?;
+    use_origin_form(header)?;
     header.insert_header(REQUEST_ID, request_id)
+}
+
+/// Of a whole URL only the path was decided on, and only that goes on; Pingora would send it as it came.
+fn use_origin_form(header: &mut RequestHeader) -> pingora::Result<()> {
+    let path = match header.uri.path_and_query() {
+        Some(path) if !header.raw_path().starts_with(b"/") => path.clone(),
+        _ => return Ok(()),
+    };
+    header.set_raw_path(path.as_str().as_bytes())
 }
 
 /// Headers that servers behind proxies take for facts about who is asking, and credentials of every kind. A client that

@@ -1,1 +1,47 @@
+//! The harness of the end-to-end tests: a world of real and scripted servers around the real `phantomgate` binary.
+//!
+//! A test reads as three sentences: given these servers, when this request, then this answer.
+//!
+//! ```ignore
+//! let world = World::new().await;
+//! let token = world.authorization_server.issue(json!({ "scope": "mcp:read" }));
+//!
+//! let answer = world.get("/mcp").bearer_auth(&token).answer().await;
+//!
+//! answer.assert_status(200);
+//! ```
+//!
+//! When a world ends it checks, in every test, what must always hold: no agent credential reached the upstream, and no
+//! credential at all is in the gateway's output. Ports come from the operating system, nothing waits by sleeping, and
+//! every process started here is ended by its own id.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking; whoever reads it wants the line, not an error chain"
+)]
 
+mod authorization_server;
+mod client;
+mod clock;
+mod credentials;
+mod fixtures;
+mod gateway;
+mod process;
+mod raw;
+mod upstream;
+mod world;
+
+pub use authorization_server::{Answer, AuthorizationServer, IntrospectionRequest};
+pub use client::{AnswerExt, Response, within};
+pub use clock::{now, until};
+pub use credentials::Credentials;
+pub use fixtures::{
+    Fixture, follow_redirects, oidc_provider, python_client, python_server, server_everything, typescript_client,
+};
+pub use gateway::{CommandLine, Gateway, ReservedPort, phantomgate};
+pub use process::Process;
+pub use raw::RawConnection;
+pub use upstream::{EventStream, Received, Upstream};
+pub use world::{Given, World};

@@ -83,7 +83,6 @@ pub(crate) struct Secret {
 /// Client authentication, by its registered names (RFC 7591).
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::enum_variant_names, reason = "the names are registered")]
 pub(crate) enum Authentication {
     /// In the Authorization header (RFC 6749 §2.3.1).
     #[default]

@@ -1,0 +1,208 @@
+//! When an authorization server or an upstream fails, the client is told so, and nothing is remembered.
+
+use e2e::{Answer, AnswerExt, AuthorizationServer, Given, ReservedPort, World, now, until};
+use serde_json::json;
+
+/// Refused for now, with the time to come back; never a challenge, which would start a new login.
+#[track_caller]
+fn assert_unavailable(answer: &e2e::Response, why: &str) {
+    assert_eq!(answer.status, 503, "{why}: {answer:#?}");
+    assert!(answer.header("retry-after").parse::<u32>().is_ok(), "{why}: {answer:#?}");
+    assert_eq!(answer.headers.get("www-authenticate"), None, "{why}");
+}
+
+#[tokio::test]
+async fn whatever_the_authorization_server_answers_wrongly_is_503_and_forgotten() {
+    let html = "<html>sign in</html>";
+    for (name, failure) in [
+        ("500", Answer::status(500)),
+        ("502", Answer::status(502)),
+        ("503", Answer::status(503)),
+        ("429", Answer::status(429)),
+        ("401", Answer::status(401)),
+        ("403 as html", Answer::content(403, "text/html", "")),
+        ("404", Answer::status(404)),
+        ("302", Answer::status(302)),
+        ("html", Answer::content(200, "text/html", html)),
+        ("html that says json", Answer::content(200, "application/json", html)),
+        ("no content", Answer::content(204, "application/json", "")),
+        ("an array", Answer::content(200, "application/json", r#"[{"active":true}]"#)),
+        ("no active member", Answer::content(200, "application/json", r#"{"sub":"alice"}"#)),
+        ("half an object", Answer::content(200, "application/json", r#"{"active":true,"#)),
+        ("two active members", Answer::content(200, "application/json", r#"{"active":false,"active":true}"#)),
+        (
+            "a huge body",
+            Answer::content(200, "application/json", format!(r#"{{"active":true,"x":"{}"}}"#, "x".repeat(8 << 20))),
+        ),
+        ("not utf-8", Answer::content(200, "application/json", &b"{\"active\":true,\"sub\":\"\xff\"}"[..])),
+    ] {
+        let world = World::new().await;
+        let token = world.valid_token();
+
+        world.authorization_server.fail_with(failure);
+        let during = world.get("/mcp").bearer_auth(&token).answer().await;
+        world.authorization_server.recover();
+        let after = world.get("/mcp").bearer_auth(&token).answer().await;
+
+        assert_unavailable(&during, name);
+        assert_eq!(after.status, 200, "after {name}: {after:#?}");
+        assert_eq!(world.upstream.received().len(), 1, "during {name}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_of_the_introspection_is_not_followed() {
+    let world = World::new().await;
+    let elsewhere = AuthorizationServer::start(&world.url("/mcp"), world.credentials.clone()).await;
+    let token = world.valid_token();
+    elsewhere.issue_as(&token, json!({}));
+    world.authorization_server.fail_with(Answer::Redirect(elsewhere.introspection_endpoint()));
+
+    let answer = world.get("/mcp").bearer_auth(&token).answer().await;
+
+    assert_unavailable(&answer, "a redirect");
+    assert_eq!(elsewhere.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn rfc8414_s3_3_the_metadata_of_another_issuer_is_not_believed() {
+    let mut given = Given::new().await;
+    given.config["authorization_servers"]["main"].as_object_mut().unwrap().remove("endpoints");
+    given.authorization_server.claim_to_be("https://login.example.com");
+    let world = given.start().await;
+    let token = world.valid_token();
+
+    let answer = world.get("/mcp").bearer_auth(&token).answer().await;
+
+    assert_unavailable(&answer, "metadata of another issuer");
+    assert_eq!(world.authorization_server.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_per_token_error_of_the_authorization_server_does_not_refuse_other_tokens() {
+    let world = World::new().await;
+    let good = world.valid_token();
+
+    for n in 0..50 {
+        let odd = format!("eyJhbGciOiJub25lIn0.e30.{n}");
+        world.authorization_server.answer(&odd, Answer::status(if n % 2 == 0 { 400 } else { 500 }));
+        world.get("/mcp").bearer_auth(&odd).answer().await.assert_status_in(&[401, 503]);
+    }
+
+    world.get("/mcp").bearer_auth(&good).answer().await.assert_status(200);
+}
+
+#[tokio::test]
+async fn rfc7662_s2_2_only_the_json_true_is_active() {
+    let world = World::new().await;
+    for active in [json!("true"), json!(1), json!({}), json!([true]), json!(null)] {
+        let token = world.authorization_server.issue(json!({ "sub": "alice" }));
+        let claims = json!({ "active": active, "aud": world.url("/mcp"), "scope": "mcp:read", "sub": "alice" });
+        world.authorization_server.answer(&token, Answer::Claims(claims));
+
+        let answer = world.get("/mcp").bearer_auth(&token).answer().await;
+
+        answer.assert_status_in(&[401, 503]);
+    }
+    assert!(world.upstream.received().is_empty());
+}
+
+#[tokio::test]
+async fn an_authorization_server_that_does_not_answer_in_time_is_503_and_forgotten() {
+    let mut given = Given::new().await;
+    given.config["authorization_servers"]["main"]["introspection"] = json!({ "timeout": "200ms" });
+    let world = given.start().await;
+    let token = world.valid_token();
+    let release = world.authorization_server.hold(&token);
+
+    let during = world.get("/mcp").bearer_auth(&token).answer().await;
+    release.send(true).unwrap();
+    let after = world.get("/mcp").bearer_auth(&token).answer().await;
+
+    assert_unavailable(&during, "no answer in time");
+    after.assert_status(200);
+}
+
+#[tokio::test]
+async fn an_authorization_server_that_is_down_is_503_and_forgotten() {
+    let mut world = World::new().await;
+    let token = world.valid_token();
+
+    world.authorization_server.go_down().await;
+    let during = world.get("/mcp").bearer_auth(&token).answer().await;
+    world.authorization_server.come_up().await;
+    let after = world.get("/mcp").bearer_auth(&token).answer().await;
+
+    assert_unavailable(&during, "connection refused");
+    after.assert_status(200);
+}
+
+#[tokio::test]
+async fn the_gateway_starts_while_the_authorization_server_is_down() {
+    let mut given = Given::new().await;
+    given.config["authorization_servers"]["main"].as_object_mut().unwrap().remove("endpoints");
+    given.authorization_server.go_down().await;
+    let mut world = given.start().await;
+    let token = world.valid_token();
+
+    let during = world.get("/mcp").bearer_auth(&token).answer().await;
+    world.authorization_server.come_up().await;
+    assert_unavailable(&during, "no metadata yet");
+    until(now() + 1 + during.header("retry-after").parse::<u64>().unwrap()).await;
+    let after = world.get("/mcp").bearer_auth(&token).answer().await;
+
+    after.assert_status(200);
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_down_is_502() {
+    let mut given = Given::new().await;
+    let nobody = ReservedPort::new();
+    given.config["upstreams"]["upstream"]["endpoints"] = json!([format!("http://{}", nobody.address())]);
+    let world = given.start().await;
+    let token = world.valid_token();
+
+    let answer = world.post("/mcp").bearer_auth(&token).body("{}").answer().await;
+
+    answer.assert_status(502);
+    world.gateway.logged(&["audit", "upstream_unavailable", "status=502"]).await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_down_is_passed_over_for_one_that_is_up() {
+    let mut given = Given::new().await;
+    let nobody = ReservedPort::new();
+    given.config["upstreams"]["upstream"]["endpoints"] =
+        json!([format!("http://{}", nobody.address()), given.upstream.url()]);
+    let world = given.start().await;
+    let token = world.valid_token();
+
+    for _ in 0..4 {
+        world.get("/mcp").bearer_auth(&token).answer().await.assert_status(200);
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_stays_silent_is_504() {
+    let mut given = Given::new().await;
+    given.config["upstreams"]["upstream"]["timeouts"] = json!({ "idle_stream": "1s" });
+    let world = given.start().await;
+    let token = world.valid_token();
+    let _held = world.upstream.hold();
+
+    let answer = world.get("/mcp").bearer_auth(&token).answer().await;
+
+    answer.assert_status(504);
+}
+
+#[tokio::test]
+async fn an_answer_of_the_upstream_is_never_replaced() {
+    let world = World::new().await;
+    let token = world.valid_token();
+    world.upstream.answer_with_status(400);
+
+    let answer = world.post("/mcp").bearer_auth(&token).body("{}").answer().await;
+
+    // A client of both protocol eras reads this body before it falls back.
+    assert_eq!(answer.assert_status(400).json()["body"], "{}");
+}

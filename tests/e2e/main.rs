@@ -1,0 +1,23 @@
+//! End-to-end tests: each starts the real `phantomgate` binary between an authorization server and an upstream.
+//!
+//! One file per behaviour. A test named for a section of an RFC checks a MUST of that section.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod authorization;
+mod cache;
+mod challenge;
+mod clients;
+mod command_line;
+mod credentials;
+mod failure;
+mod harness;
+mod routing;
+mod smuggling;
+mod streaming;
+mod token_swap;

@@ -1,0 +1,219 @@
+//! A scripted upstream: tells what it got, streams on command, and remembers every request for the check at the end.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{Request, State},
+    response::Response,
+};
+use futures_util::StreamExt;
+use http::{HeaderMap, Method, StatusCode, header};
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::{Credentials, within};
+
+/// A request as it arrived at the upstream.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Its method.
+    pub method: Method,
+    /// Its target, in the form it came in.
+    pub target: String,
+    /// Its header fields.
+    pub headers: HeaderMap,
+    body: watch::Receiver<Vec<u8>>,
+}
+
+impl Received {
+    /// Its content so far.
+    pub fn body(&self) -> String {
+        String::from_utf8_lossy(&self.body.borrow()).into_owned()
+    }
+
+    /// Waits until its content contains `text`; the rest may still be on its way.
+    pub async fn body_contains(&self, text: &str) {
+        let mut body = self.body.clone();
+        let arrived = body.wait_for(|body| String::from_utf8_lossy(body).contains(text));
+        within("a part of a request body", arrived).await.expect("the part, before the body ended");
+    }
+
+    /// The one value of a header field.
+    #[track_caller]
+    pub fn header(&self, name: &str) -> &str {
+        let values: Vec<_> = self.headers.get_all(name).iter().collect();
+        assert_eq!(values.len(), 1, "{name} in {self:#?}");
+        values[0].to_str().unwrap()
+    }
+
+    /// The JWT that came in `Authorization: Bearer`.
+    #[track_caller]
+    pub fn jwt(&self) -> &str {
+        self.header("authorization").strip_prefix("Bearer ").expect("a Bearer credential")
+    }
+}
+
+/// A `text/event-stream` answer that a test feeds event by event; dropping it ends the answer.
+pub struct EventStream(mpsc::Sender<Result<Bytes, Infallible>>);
+
+impl EventStream {
+    /// Sends one event.
+    pub async fn send(&self, data: &str) {
+        self.send_raw(&format!("data: {data}\n\n")).await;
+    }
+
+    /// Sends bytes as they are: comments, halves of events.
+    pub async fn send_raw(&self, bytes: &str) {
+        self.0.send(Ok(Bytes::copy_from_slice(bytes.as_bytes()))).await.expect("the gateway still reads");
+    }
+
+    /// Waits until the gateway has hung up.
+    pub async fn cancelled(&self) {
+        within("the gateway to hang up", self.0.closed()).await;
+    }
+}
+
+/// A running upstream.
+pub struct Upstream {
+    address: SocketAddr,
+    script: Arc<Script>,
+}
+
+#[derive(Default)]
+struct Script {
+    received: watch::Sender<Vec<Received>>,
+    streams: Mutex<Vec<mpsc::Receiver<Result<Bytes, Infallible>>>>,
+    held: Mutex<Option<watch::Receiver<bool>>>,
+    headers: Mutex<HeaderMap>,
+    status: Mutex<StatusCode>,
+}
+
+impl Upstream {
+    /// Starts one; unless scripted otherwise it answers every request with what it got, as JSON.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let script = Arc::new(Script::default());
+        let router = Router::new().fallback(receive).with_state(Arc::clone(&script));
+        tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
+        Self { address, script }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its URL, as an endpoint of the configuration.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Every request so far.
+    pub fn received(&self) -> Vec<Received> {
+        self.script.received.borrow().clone()
+    }
+
+    /// The only request so far.
+    #[track_caller]
+    pub fn only_request(&self) -> Received {
+        let received = self.received();
+        assert_eq!(received.len(), 1, "{received:#?}");
+        received[0].clone()
+    }
+
+    /// Waits for this many requests; gives the last. Their content may still be on its way.
+    pub async fn receives(&self, count: usize) -> Received {
+        let mut received = self.script.received.subscribe();
+        let arrived = within("a request at the upstream", received.wait_for(|all| all.len() >= count)).await.unwrap();
+        arrived[count - 1].clone()
+    }
+
+    /// The answer to the next request is an event stream, fed by the test.
+    pub fn stream_next_answer(&self) -> EventStream {
+        let (events, stream) = mpsc::channel(1);
+        self.script.streams.lock().unwrap().push(stream);
+        EventStream(events)
+    }
+
+    /// Answers wait until the returned sender is dropped or sent `true`.
+    pub fn hold(&self) -> watch::Sender<bool> {
+        let (release, released) = watch::channel(false);
+        *self.script.held.lock().unwrap() = Some(released);
+        release
+    }
+
+    /// Every answer carries this field too.
+    pub fn add_header(&self, name: &'static str, value: &str) {
+        self.script.headers.lock().unwrap().append(name, value.parse().unwrap());
+    }
+
+    /// Every answer has this status.
+    pub fn answer_with_status(&self, status: u16) {
+        *self.script.status.lock().unwrap() = StatusCode::from_u16(status).unwrap();
+    }
+
+    /// Fails when a credential of an agent is anywhere in what arrived.
+    pub fn assert_no_agent_credential(&self, credentials: &Credentials) {
+        for request in self.received() {
+            let text = format!("{request:?} {}", request.body());
+            assert_eq!(
+                credentials.agent_credential_in(&text),
+                None,
+                "an agent's credential reached the upstream: {text}"
+            );
+        }
+    }
+}
+
+async fn receive(State(script): State<Arc<Script>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let (arriving, arrived) = watch::channel(Vec::new());
+    let received =
+        Received { method: parts.method, target: parts.uri.to_string(), headers: parts.headers, body: arrived };
+    script.received.send_modify(|all| all.push(received.clone()));
+
+    let stream = script.streams.lock().unwrap().pop();
+    let mut response = if let Some(stream) = stream {
+        let events = Body::from_stream(ReceiverStream::new(stream));
+        Response::builder().header(header::CONTENT_TYPE, "text/event-stream").body(events).unwrap()
+    } else {
+        read(body, &arriving).await;
+        let held = script.held.lock().unwrap().clone();
+        if let Some(mut released) = held {
+            let _ = released.wait_for(|released| *released).await;
+        }
+        let echo = echo(&received).to_string();
+        Response::builder().header(header::CONTENT_TYPE, "application/json").body(echo.into()).unwrap()
+    };
+    *response.status_mut() = *script.status.lock().unwrap();
+    response.headers_mut().extend(script.headers.lock().unwrap().clone());
+    response
+}
+
+async fn read(body: Body, arriving: &watch::Sender<Vec<u8>>) {
+    let mut chunks = body.into_data_stream();
+    while let Some(Ok(chunk)) = chunks.next().await {
+        arriving.send_modify(|body| body.extend(chunk));
+    }
+}
+
+fn echo(received: &Received) -> Value {
+    let headers: Vec<_> = received
+        .headers
+        .iter()
+        .filter(|(name, _)| *name != header::AUTHORIZATION)
+        .map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]))
+        .collect();
+    json!({ "method": received.method.as_str(), "target": received.target, "headers": headers, "body": received.body() })
+}
