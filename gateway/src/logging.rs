@@ -5,16 +5,18 @@
 use std::io::IsTerminal as _;
 
 use tracing::Level;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
 /// Starts logging at `level`.
 pub fn start(level: Level) {
     let filter = Targets::new()
         .with_default(Level::WARN)
-        // An invalid request is an error to Pingora, and its message may quote the request; the audit says as much.
-        .with_target("pingora_proxy", tracing_subscriber::filter::LevelFilter::OFF)
-        .with_target("pingora_core::protocols", tracing_subscriber::filter::LevelFilter::OFF)
+        // What a client or an upstream does wrong is an error to Pingora, in words that may quote the request. The audit
+        // record says as much. A pooled connection that has ended meanwhile is an error to it too; nobody is harmed.
+        .with_target("pingora_proxy", LevelFilter::OFF)
+        .with_target("pingora_core::protocols", LevelFilter::OFF)
+        .with_target("pingora_core::connectors", LevelFilter::OFF)
         .with_targets(
             ["phantomgate", "phantomgate_introspection", "phantomgate_upstreams", "audit"].map(|own| (own, level)),
         );

@@ -79,3 +79,47 @@ fn the_schema_in_the_repository_is_the_one_of_this_program() {
     let written = include_str!("../../../conf/gateway.schema.json");
     assert_eq!(written, format!("{:#}\n", schema()));
 }
+
+/// Reads `text` in a folder that has the secrets the shipped configurations name.
+fn parse_with_secrets(text: &str) -> Result<Config, Report> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("secrets")).unwrap();
+    std::fs::write(folder.path().join("secrets/authorization-server"), "s3cret").unwrap();
+    let text = text.replace("PHANTOMGATE_CLIENT_SECRET", "PATH"); // a variable that is always set
+    parse(&folder.path().join("gateway.yaml"), &text)
+}
+
+fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        match path.is_dir() {
+            true if !["target", ".git", "bad", "node_modules"].contains(&name.as_str()) => yaml_files(&path, found),
+            false if name.ends_with(".yaml") || name.ends_with(".yml") => found.push(path),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn every_configuration_in_the_repository_is_valid() {
+    let mut files = Vec::new();
+    yaml_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), &mut files);
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        if let Err(report) = parse_with_secrets(&std::fs::read_to_string(&file).unwrap()) {
+            panic!("{}:\n{report}", file.display());
+        }
+    }
+}
+
+#[test]
+fn the_route_in_the_readme_is_valid() {
+    let readme = include_str!("../../../README.md");
+    let (_, block) = readme.split_once("```yaml\n").unwrap();
+    let (block, _) = block.split_once("```").unwrap();
+    let (head, _) = MINIMAL.split_once("upstreams:").unwrap();
+    if let Err(report) = parse_with_secrets(&format!("{head}{block}").replace("{ file: secret }", "{ env: PATH }")) {
+        panic!("{report}");
+    }
+}
