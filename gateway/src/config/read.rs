@@ -53,8 +53,18 @@ pub(crate) fn read(text: &str) -> Result<Read, Findings> {
 fn not_yaml(error: &serde_saphyr::Error) -> Findings {
     let place = error.location().map(|location| Place { line: location.line(), column: location.column() });
     // Without the snippet: it would repeat lines of the file, and somebody may have put a secret there.
-    let text = error.without_snippet().to_string();
-    Findings::of_file(place, format!("this is not YAML that can be read: {text}"))
+    let error = error.without_snippet();
+    let reason = match error {
+        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("the key {key:?} stands here twice; remove one of them")
+        }
+        error => {
+            let text = error.to_string();
+            let what = text.split(" at line ").next().unwrap_or_default();
+            format!("this is not YAML that can be read: {what}")
+        }
+    };
+    Findings::of_file(place, reason)
 }
 
 fn steps(path: &serde_path_to_error::Path) -> Vec<Step> {
@@ -113,8 +123,8 @@ impl de::Error for Fault {
 
     fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
         let expected = match expected.to_string() {
-            text if text.starts_with("struct") => "a mapping of keys".to_owned(),
             text if text == "a sequence" => "a list".to_owned(),
+            text if text == "a string" => "a text".to_owned(),
             text if text == "a map" => "a mapping of names".to_owned(),
             text => text,
         };
@@ -124,6 +134,7 @@ impl de::Error for Fault {
             de::Unexpected::Map => "a mapping".to_owned(),
             de::Unexpected::Str(_) => "a text".to_owned(),
             de::Unexpected::Bool(_) => "true or false".to_owned(),
+            de::Unexpected::Signed(number) => format!("the number {number}"),
             other => format!("the {other}"),
         };
         Self::Type { found, expected }

@@ -192,7 +192,7 @@ impl Resolver<'_> {
     }
 
     fn upstream(&mut self, name: &str, upstream: &document::Upstream) -> Option<phantomgate_upstreams::Config> {
-        if upstream.endpoints.is_empty() {
+        if upstream.endpoints.is_empty() && !self.tree.was_removed(&path!["upstreams", name, "endpoints"]) {
             return self.fault(&path!["upstreams", name, "endpoints"], "is empty; add at least one URL");
         }
         let mut endpoints = Vec::new();

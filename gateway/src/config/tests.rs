@@ -72,3 +72,10 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
     assert!(report.contains("authorization_servers.main.client.secret: this is a text"), "{report}");
     assert!(!report.contains("hunter2"), "{report}");
 }
+
+#[test]
+fn the_schema_in_the_repository_is_the_one_of_this_program() {
+    // Stale? `cargo run --release -p phantomgate -- schema > conf/gateway.schema.json`
+    let written = include_str!("../../../conf/gateway.schema.json");
+    assert_eq!(written, format!("{:#}\n", schema()));
+}

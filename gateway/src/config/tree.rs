@@ -115,14 +115,20 @@ impl Node {
         node.remove(rest)
     }
 
-    /// Whether the file has something at `path` that was taken out.
+    /// Whether the file has something at `path` that was taken out, or whose parts were.
     pub(crate) fn was_removed(&self, path: &[Step]) -> bool {
-        let Some((step, rest)) = path.split_first() else { return false };
+        let Some((step, rest)) = path.split_first() else {
+            return match &self.value {
+                Value::Sequence(items) => items.iter().any(|item| item.removed),
+                Value::Mapping(entries) => entries.iter().any(|entry| entry.removed),
+                _ => false,
+            };
+        };
         match (step, &self.value) {
             (Step::Key(name), Value::Mapping(entries)) => entries
                 .iter()
                 .filter(|entry| entry.key.name == *name)
-                .any(|entry| if rest.is_empty() { entry.removed } else { entry.node.was_removed(rest) }),
+                .any(|entry| (rest.is_empty() && entry.removed) || entry.node.was_removed(rest)),
             (Step::Index(live), Value::Sequence(items)) => {
                 items.iter().filter(|item| !item.removed).nth(*live).is_some_and(|item| item.node.was_removed(rest))
             }
@@ -277,16 +283,29 @@ impl<'de> Deserializer<'de> for &'de Node {
         }
     }
 
+    /// Only a mapping is a struct; serde would take a list for one, too.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        match self.value {
+            Value::Mapping(_) => self.deserialize_any(visitor),
+            _ => Err(Fault::Type { found: self.kind().to_owned(), expected: "a mapping of keys".to_owned() }),
+        }
+    }
+
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct identifier ignored_any
+        tuple_struct map identifier ignored_any
     }
 }
 
 impl Node {
     fn kind(&self) -> &'static str {
         match self.value {
-            Value::Null => "nothing",
+            Value::Null => "empty",
             Value::Boolean(_) => "true or false",
             Value::Integer(_) | Value::Float(_) => "a number",
             Value::String(_) => "a text",
