@@ -80,9 +80,10 @@ impl RequestContext {
         self.outcome = Some(Outcome { decision, reason, cause: rejection.cause() });
     }
 
-    /// Notes that the client went away.
+    /// Notes that the client went away. For a stream that was granted that is a usual end, not a failure.
     pub fn disconnected(&mut self) {
-        self.outcome = Some(Outcome { decision: Decision::Fail, reason: Reason::ClientDisconnected, cause: None });
+        let decision = if self.admitted.is_some() { Decision::Allow } else { Decision::Fail };
+        self.outcome = Some(Outcome { decision, reason: Reason::ClientDisconnected, cause: None });
     }
 
     /// Notes the status that was sent.
@@ -90,8 +91,8 @@ impl RequestContext {
         self.status = status;
     }
 
-    /// What became of the request. Without a word about it: with a grant it was passed on, without one its end came
-    /// before a decision, and that is the client's going away.
+    /// What became of the request. When nothing was noted, it was passed on if it has a grant and an answer; otherwise it
+    /// ended before either, because the client went away.
     fn outcome(&self) -> (Decision, Reason) {
         match (&self.outcome, &self.admitted) {
             (Some(outcome), _) => (outcome.decision, outcome.reason),

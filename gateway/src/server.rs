@@ -3,13 +3,10 @@
 //! Sockets are bound before anything else: an address that is in use is an error at once, not a retry in the background.
 //! To stop, listening ends first, idle connections are closed, and requests under way get their time to finish.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd as _;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -19,7 +16,8 @@ use pingora::proxy::ProxyServiceBuilder;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ListenFds};
 use pingora::services::Service as _;
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::Config;
 use crate::context::InFlight;
@@ -107,17 +105,31 @@ impl Server {
 
     async fn serve(self, shutdown: impl Future<Output = Shutdown>) {
         let in_flight = InFlight::default();
-        // Begun before anybody is told that we listen, because whoever waits for that may ask us to stop at once.
-        let mut shutdown = pin!(shutdown);
-        let stopped_early = poll_fn(|task| Poll::Ready(shutdown.as_mut().poll(task))).await;
-        let _background = self.background().await;
-        let (stop_listening, stopped) = tokio::sync::watch::channel(false);
+        let (stop_listening, stopped) = watch::channel(false);
+        let drain_timeout = self.drain_timeout;
+        // Both from the beginning: whoever is told that we listen may ask us to stop at once.
+        let (how, (listening, _background)) = tokio::join!(shutdown, self.start(&in_flight, stopped));
+        if how == Shutdown::Graceful {
+            tracing::info!(requests = in_flight.count(), "stopping: finishing the requests under way");
+            let _ = stop_listening.send(true);
+            let drained = tokio::time::timeout(drain_timeout, async {
+                let _ = listening.await;
+                in_flight.idle().await;
+            });
+            if drained.await.is_err() {
+                tracing::warn!(requests = in_flight.count(), "stopped before these requests were finished");
+            }
+        }
+    }
 
+    /// Listens, until `stopped` says so.
+    async fn start(self, in_flight: &InFlight, stopped: watch::Receiver<bool>) -> (JoinHandle<()>, JoinSet<()>) {
+        let background = self.background().await;
         let conf = Arc::new(ServerConf { max_retries: 3, ..ServerConf::default() });
         let mut options = HttpServerOptions::default();
         options.h2c = true;
         options.h2_idle_timeout = Some(H2_IDLE);
-        let proxy = Proxy { gateway: self.gateway.clone(), in_flight: in_flight.clone() };
+        let proxy = Proxy { gateway: self.gateway, in_flight: in_flight.clone() };
         let mut service = ProxyServiceBuilder::new(&conf, proxy).name("phantomgate").server_options(options).build();
         let descriptors: ListenFds = Arc::new(Mutex::new(Fds::new()));
         for (address, listener) in self.listeners {
@@ -126,22 +138,7 @@ impl Server {
             tracing::info!(%address, "listening");
         }
         let listening = tokio::spawn(async move { service.start_service(Some(descriptors), stopped, 1).await });
-
-        let how = match stopped_early {
-            Poll::Ready(how) => how,
-            Poll::Pending => shutdown.await,
-        };
-        if how == Shutdown::Graceful {
-            tracing::info!(requests = in_flight.count(), "stopping: finishing the requests under way");
-            let _ = stop_listening.send(true);
-            let drained = tokio::time::timeout(self.drain_timeout, async {
-                let _ = listening.await;
-                in_flight.idle().await;
-            });
-            if drained.await.is_err() {
-                tracing::warn!(requests = in_flight.count(), "stopped before these requests were finished");
-            }
-        }
+        (listening, background)
     }
 
     /// Starts what goes on beside requests; it ends when the returned set is dropped.
