@@ -1,5 +1,5 @@
-//! Asks the authorization server about one token: the thin shell around [`request`](crate::request) and
-//! [`response`](crate::response). Bounded in time, in body size and in requests under way. Follows no redirect, uses no
+//! Asks the authorization server about one token: the thin shell around [`request`] and
+//! [`response`]. Bounded in time, in body size and in requests under way. Follows no redirect, uses no
 //! proxy of the environment, caches nothing.
 
 use std::time::Duration;

@@ -2,12 +2,12 @@
 //! certified authorization server, and then calls a tool.
 
 use e2e::{
-    AnswerExt, Fixture, Given, World, follow_redirects, oidc_provider, python_client, python_server, server_everything,
-    typescript_client,
+    AnswerExt, Fixture, Given, World, follow_redirects, now, oidc_provider, python_client, python_server,
+    server_everything, typescript_client, until,
 };
 use rmcp::{
     ClientLifecycleMode, ClientServiceExt,
-    model::CallToolRequestParams,
+    model::{CallToolRequestParams, ProtocolVersion},
     transport::{
         StreamableHttpClientTransport,
         auth::{AuthClient, AuthorizationRequest, OAuthState},
@@ -18,9 +18,14 @@ use serde_json::{Value, json};
 
 /// The gateway between oidc-provider and `server`.
 async fn in_front_of(server: &Fixture, authentication: &str) -> (World, Fixture) {
+    with_tokens_for(600, server, authentication).await
+}
+
+/// The same, with tokens that live so many seconds.
+async fn with_tokens_for(seconds: u64, server: &Fixture, authentication: &str) -> (World, Fixture) {
     let mut given = Given::new().await;
     let resource = given.url("/mcp");
-    let provider = oidc_provider(json!({ resource: { "scopes": ["mcp:read"], "ttl": 600 } })).await;
+    let provider = oidc_provider(json!({ resource: { "scopes": ["mcp:read"], "ttl": seconds } })).await;
     let secret = given.directory().join("provider-secret");
     let client = &provider.ready["clients"][authentication];
     std::fs::write(&secret, client["client_secret"].as_str().unwrap()).unwrap();
@@ -146,6 +151,31 @@ async fn rmcp_calls_a_python_server() {
     let printed = rmcp_client(&world.url("/mcp"), ClientLifecycleMode::Initialize).await;
 
     assert_echoed(&world, &printed);
+}
+
+#[tokio::test]
+async fn rmcp_calls_a_python_server_without_a_session() {
+    let server = python_server().await;
+    let (world, _provider) = in_front_of(&server, "client_secret_post").await;
+
+    let stateless = ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] };
+    let printed = rmcp_client(&world.url("/mcp"), stateless).await;
+
+    assert_echoed(&world, &printed);
+}
+
+#[tokio::test]
+async fn a_token_of_a_real_authorization_server_is_refused_once_it_has_expired() {
+    let server = python_server().await;
+    let (world, _provider) = with_tokens_for(4, &server, "client_secret_basic").await;
+    let printed = rmcp_client(&world.url("/mcp"), ClientLifecycleMode::Initialize).await;
+    assert_echoed(&world, &printed);
+
+    until(now() + 5).await;
+    let token = printed["credentials"][0].as_str().unwrap();
+    let answer = world.get("/mcp").bearer_auth(token).answer().await;
+
+    answer.assert_status(401).assert_challenge_error("invalid_token");
 }
 
 #[tokio::test]

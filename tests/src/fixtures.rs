@@ -1,6 +1,6 @@
 //! Real servers and clients from npm and PyPI, which `./tests/run` installs under `target/fixtures`.
 
-use std::{path::PathBuf, process::Command};
+use std::{collections::BTreeMap, path::PathBuf, process::Command};
 
 use serde_json::Value;
 
@@ -60,18 +60,22 @@ pub async fn python_client(server: &str, tool: &str, arguments: &Value) -> Value
 /// What a person's browser does with an authorization URL: follows redirects and keeps cookies until it is sent back
 /// to `redirect_url`. Gives the URL it was sent to.
 pub async fn follow_redirects(authorization_url: &str, redirect_url: &str) -> String {
-    let browser = reqwest::Client::builder()
-        .cookie_store(true)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .build()
-        .unwrap();
+    let no_redirects = reqwest::redirect::Policy::none();
+    let browser = reqwest::Client::builder().redirect(no_redirects).no_proxy().build().unwrap();
+    let mut cookies = BTreeMap::new();
     let mut url = url::Url::parse(authorization_url).unwrap();
     while !url.as_str().starts_with(redirect_url) {
-        let response = within("a redirect", browser.get(url.clone()).send()).await.unwrap();
-        let location = response.headers().get("location").map(|location| location.to_str().unwrap().to_owned());
+        let cookie = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+        let request = browser.get(url.clone()).header("cookie", cookie);
+        let response = within("a redirect", request.send()).await.unwrap();
+        for line in response.headers().get_all("set-cookie") {
+            let pair = line.to_str().unwrap().split(';').next().unwrap();
+            let (name, value) = pair.split_once('=').unwrap();
+            cookies.insert(name.to_owned(), value.to_owned());
+        }
+        let location = response.headers().get("location").map(|location| location.to_str().unwrap());
         let location = location.unwrap_or_else(|| panic!("{url} answered {}", response.status()));
-        url = url.join(&location).unwrap();
+        url = url.join(location).unwrap();
     }
     url.into()
 }

@@ -2,7 +2,7 @@
 //! to Pingora as a peer.
 //!
 //! This crate knows no requests, no tokens and no routes. Whether a request may go anywhere is decided before it is asked
-//! where: the gateway calls [`Upstream::peer`] with a grant in its hand.
+//! where: the gateway calls [`Upstream::target`] with a grant in its hand.
 
 pub mod config;
 mod endpoint;
