@@ -115,7 +115,7 @@ impl Drop for RequestContext {
             status: self.status,
             route: self.route.as_ref().map(|route| route.name.as_str()),
             method: method.as_str(),
-            path: uri.path(),
+            path: bounded(uri.path()),
             client_id: token.and_then(|token| token.active().client_id.as_deref()),
             subject: token.and_then(|token| token.active().subject.as_deref()),
             token: token.map(|token| token.digest()),
@@ -123,6 +123,11 @@ impl Drop for RequestContext {
         };
         record.emit();
     }
+}
+
+/// The beginning of a path, for the record: a client decides how long a path is, but not how long our log gets.
+fn bounded(path: &str) -> &str {
+    path.get(..path.floor_char_boundary(256)).unwrap_or_default()
 }
 
 /// Counts the requests under way, so that the end of the last one can be waited for.

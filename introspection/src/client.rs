@@ -79,13 +79,13 @@ impl IntrospectionClient {
     async fn ask(&self, token: &str) -> Result<Introspection, Unavailable> {
         let _permit = self.in_flight.acquire().await.map_err(|_closed| Unavailable::Abandoned)?;
         let url = self.endpoint().await?;
-        let mut form = request::introspection_form(token, &self.client_id, &self.authentication);
+        let form = request::introspection_form(token, &self.client_id, &self.authentication);
         let mut request = self
             .http
             .post(url)
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(std::mem::take(&mut *form));
+            .body(form);
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }

@@ -170,6 +170,19 @@ async fn rfc8414_s3_the_introspection_endpoint_is_discovered_from_the_metadata()
 }
 
 #[tokio::test]
+async fn openid_discovery_s4_the_introspection_endpoint_is_found_in_openid_metadata_too() {
+    let mut given = Given::new().await;
+    given.config["authorization_servers"]["main"].as_object_mut().unwrap().remove("endpoints");
+    given.authorization_server.know_openid_alone();
+    let world = given.start().await;
+    let token = world.valid_token();
+
+    world.get("/mcp").bearer_auth(&token).answer().await.assert_status(200);
+
+    assert_eq!(world.authorization_server.introspections(&token), 1);
+}
+
+#[tokio::test]
 async fn two_authorization_servers_may_issue_the_same_token_string() {
     let mut given = Given::new().await;
     let other = AuthorizationServer::start(&given.url("/other"), given.credentials.clone()).await;

@@ -1,6 +1,6 @@
 //! Which route a request takes, and that no spelling of a path gets around a protected one.
 
-use e2e::{AnswerExt, Given, World};
+use e2e::{AnswerExt, Given, ReservedPort, World};
 use serde_json::json;
 
 #[tokio::test]
@@ -156,4 +156,18 @@ async fn an_upstream_cannot_set_what_the_gateway_publishes() {
 
     assert!(keys.assert_status(200).json()["keys"].is_array());
     assert!(world.upstream.received().is_empty());
+}
+
+#[tokio::test]
+async fn every_listener_serves_all_routes() {
+    let mut given = Given::new().await;
+    let second = ReservedPort::new();
+    given.config["listeners"].as_array_mut().unwrap().push(json!({ "address": second.address() }));
+    let world = given.start().await;
+    let token = world.valid_token();
+
+    for address in [world.gateway.address(), second.address()] {
+        let request = world.client().get(format!("http://{address}/mcp")).bearer_auth(&token);
+        request.answer().await.assert_status(200);
+    }
 }

@@ -1,6 +1,7 @@
 //! Requests that two servers could read differently: the upstream sees at most the one that was authorized.
 
-use e2e::{Given, World};
+use bytes::Bytes;
+use e2e::{AnswerExt, Given, World};
 
 /// Sends `bytes` and gives what the upstream saw, once the gateway has closed or answered all it will.
 async fn targets_seen(world: &World, bytes: &str) -> Vec<String> {
@@ -239,4 +240,37 @@ async fn rfc9112_s2_2_a_malformed_request_is_refused() {
     }
     assert!(world.upstream.received().is_empty(), "{:#?}", world.upstream.received());
     drop(token);
+}
+
+/// Sends one HTTP/2 request by hand; what becomes of it is for the upstream to tell.
+async fn send_http_2(world: &World, token: &str, content_length: &str, body: &str) {
+    let connection = tokio::net::TcpStream::connect(world.gateway.address()).await.unwrap();
+    let (client, connection) = h2::client::handshake(connection).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let request = http::Request::post(world.url("/mcp"))
+        .header("authorization", format!("Bearer {token}"))
+        .header("content-length", content_length)
+        .body(())
+        .unwrap();
+    let (response, mut stream) = client.ready().await.unwrap().send_request(request, false).unwrap();
+    // The gateway may have seen enough and reset the stream.
+    let _ = stream.send_data(Bytes::copy_from_slice(body.as_bytes()), true);
+    let _ = response.await;
+    driver.abort();
+}
+
+#[tokio::test]
+async fn rfc9113_s8_1_1_a_content_length_that_is_not_the_length_of_the_frames() {
+    for content_length in ["0", "5", "4096"] {
+        let (world, token) = world().await;
+
+        send_http_2(&world, &token, content_length, &format!("hello{SMUGGLED}")).await;
+        // Comes on the same connection to the upstream, so whatever lay there before it has been read by then.
+        world.get("/open").answer().await;
+
+        let received = world.upstream.received();
+        let targets: Vec<_> = received.iter().map(|request| request.target.as_str()).collect();
+        assert!(!targets.iter().any(|target| target.contains("smuggled")), "{content_length}: {targets:?}");
+        assert_eq!(targets.iter().filter(|target| **target == "/open").count(), 1, "{content_length}: {targets:?}");
+    }
 }

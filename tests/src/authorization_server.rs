@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use axum::{
@@ -83,6 +86,7 @@ pub struct AuthorizationServer {
 struct Script {
     issuer: String,
     claimed_issuer: Mutex<Option<String>>,
+    openid_alone: AtomicBool,
     audience: String,
     answers: Mutex<HashMap<String, Answer>>,
     outage: Mutex<Option<Answer>>,
@@ -97,6 +101,7 @@ impl AuthorizationServer {
         let script = Script {
             issuer: format!("http://{}", port.address()),
             claimed_issuer: Mutex::default(),
+            openid_alone: AtomicBool::default(),
             audience: audience.to_owned(),
             answers: Mutex::default(),
             outage: Mutex::default(),
@@ -115,6 +120,11 @@ impl AuthorizationServer {
     /// Names another issuer in its metadata.
     pub fn claim_to_be(&self, issuer: &str) {
         *self.script.claimed_issuer.lock().unwrap() = Some(issuer.to_owned());
+    }
+
+    /// Has its metadata where OpenID Connect Discovery puts it, and not where RFC 8414 does.
+    pub fn know_openid_alone(&self) {
+        self.script.openid_alone.store(true, Ordering::Relaxed);
     }
 
     /// Its introspection endpoint.
@@ -224,9 +234,16 @@ fn listen(address: SocketAddr) -> TcpListener {
 fn router(script: Arc<Script>) -> Router {
     Router::new()
         .route("/introspect", post(introspect))
-        .route("/.well-known/oauth-authorization-server", get(metadata))
+        .route("/.well-known/oauth-authorization-server", get(oauth_metadata))
         .route("/.well-known/openid-configuration", get(metadata))
         .with_state(script)
+}
+
+async fn oauth_metadata(State(script): State<Arc<Script>>) -> Response {
+    if script.openid_alone.load(Ordering::Relaxed) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    metadata(State(script)).await.into_response()
 }
 
 async fn metadata(State(script): State<Arc<Script>>) -> axum::Json<Value> {
