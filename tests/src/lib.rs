@@ -2,13 +2,17 @@
 //!
 //! A test reads as three sentences: given these servers, when this request, then this answer.
 //!
-//! ```ignore
+//! ```no_run
+//! # use e2e::{AnswerExt, World};
+//! # use serde_json::json;
+//! # async fn test() {
 //! let world = World::new().await;
 //! let token = world.authorization_server.issue(json!({ "scope": "mcp:read" }));
 //!
 //! let answer = world.get("/mcp").bearer_auth(&token).answer().await;
 //!
 //! answer.assert_status(200);
+//! # }
 //! ```
 //!
 //! When a world ends it checks, in every test, what must always hold: no agent credential reached the upstream, and no
