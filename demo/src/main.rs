@@ -97,17 +97,13 @@ async fn invite(world: &World, agreement: &Agreement, console: &mut Console) -> 
     console.title("A call, by hand:")?;
     console.command(&format!("curl -i {headers} -d '{call}' {}", urls.resource))?;
     console.title(
-        "With the MCP Inspector (needs Node 22.19 or later), with that token, or logging in yourself in its pages:",
+        "With the MCP Inspector (needs Node 22.19 or later), with that token:",
     )?;
     console.command(&format!(
         "npx @modelcontextprotocol/inspector@latest --cli {} --transport http --method tools/call --tool-name {} \
          --header \"Authorization: Bearer {token}\"",
         urls.resource,
         demo::mcp_server::TOOL,
-    ))?;
-    console.command(&format!(
-        "npx @modelcontextprotocol/inspector@latest  # transport Streamable HTTP, URL {}",
-        urls.resource
     ))?;
     console.title("Under load (the demo's servers are part of what is measured):")?;
     console.command(&format!("oha -z 10s -c 50 -m POST {headers} -d '{call}' {}", urls.resource))?;
