@@ -96,9 +96,7 @@ async fn invite(world: &World, agreement: &Agreement, console: &mut Console) -> 
     let call = agent::tool_call();
     console.title("A call, by hand:")?;
     console.command(&format!("curl -i {headers} -d '{call}' {}", urls.resource))?;
-    console.title(
-        "With the MCP Inspector (needs Node 22.19 or later), with that token:",
-    )?;
+    console.title("With the MCP Inspector (needs Node 22.19 or later), with that token:")?;
     console.command(&format!(
         "npx @modelcontextprotocol/inspector@latest --cli {} --transport http --method tools/call --tool-name {} \
          --header \"Authorization: Bearer {token}\"",
