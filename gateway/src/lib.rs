@@ -15,7 +15,7 @@
 //! 2. No request reaches an upstream without a [`authorize::Grant`], which only [`authorize`] can make.
 //! 3. Every request leaves exactly one [`audit::AuditRecord`].
 //! 4. A configuration with errors is never run.
-//! 5. Memory is bounded whatever clients send.
+//! 5. What a request can make us keep is bounded; the number of connections is not yet.
 
 pub mod admission;
 pub mod answer;

@@ -43,6 +43,9 @@ pub enum Unavailable {
     /// An endpoint from the metadata that may not be called, or is not there.
     #[error("its metadata is of no use: {0}")]
     Metadata(&'static str),
+    /// As many requests as may are waiting for it already.
+    #[error("too many requests are waiting for it")]
+    Overloaded,
     /// The task that asked was ended before it had an answer: the gateway is shutting down.
     #[error("the introspection was given up")]
     Abandoned,

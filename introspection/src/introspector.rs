@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use crate::cache::{CachedToken, TokenCache};
 use crate::client::IntrospectionClient;
 use crate::clock::NumericDate;
@@ -18,7 +20,12 @@ struct Inner<D> {
     digester: Digester,
     cache: TokenCache<D>,
     client: IntrospectionClient,
+    room: Arc<Semaphore>,
 }
+
+/// How many requests may wait for an introspection. A question outlives the client that caused it, so clients that ask and
+/// leave would otherwise fill the memory, each with a token of its own.
+const MAX_WAITING: usize = 16 * 1024;
 
 impl<D> Clone for Introspector<D> {
     fn clone(&self) -> Self {
@@ -32,10 +39,15 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
     /// # Errors
     /// [`BuildError`] when no HTTP client can be had for `config`.
     pub fn new(config: &Config) -> Result<Self, BuildError> {
+        Self::with_room(config, MAX_WAITING)
+    }
+
+    fn with_room(config: &Config, room: usize) -> Result<Self, BuildError> {
         Ok(Self(Arc::new(Inner {
             digester: Digester::new(config.issuer.as_str(), &config.client_id),
             cache: TokenCache::new(&config.cache),
             client: IntrospectionClient::new(config)?,
+            room: Arc::new(Semaphore::new(room)),
         })))
     }
 
@@ -54,11 +66,54 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
         if let Some(known) = self.0.cache.get(&digest, now).await {
             return known.map_err(IntrospectionError::Inactive);
         }
+        let unavailable = |what: Unavailable| IntrospectionError::Unavailable(what.into());
+        let place = self.0.room.clone().try_acquire_owned().map_err(|_full| unavailable(Unavailable::Overloaded))?;
         let inner = self.0.clone();
         let token = token.to_owned();
         // A task of its own: a client that goes away while it waits does not end the question that others wait for.
-        let flight =
-            tokio::spawn(async move { inner.cache.get_or_fetch(digest, inner.client.introspect(&token)).await });
-        flight.await.unwrap_or_else(|_ended| Err(IntrospectionError::Unavailable(Unavailable::Abandoned.into())))
+        let flight = tokio::spawn(async move {
+            let _place = place;
+            inner.cache.get_or_fetch(digest, inner.client.introspect(&token)).await
+        });
+        flight.await.unwrap_or_else(|_ended| Err(unavailable(Unavailable::Abandoned)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::net::TcpListener;
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::{CacheConfig, ClientAuthentication, ClientSecret, IntrospectionEndpoint, Issuer};
+
+    #[tokio::test]
+    async fn when_too_many_wait_one_more_is_told_at_once_and_clients_that_left_count() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let config = Config {
+            issuer: Issuer::parse(&url).unwrap(),
+            client_id: "gateway".into(),
+            authentication: ClientAuthentication::ClientSecretBasic(ClientSecret::new(Zeroizing::new("s".into()))),
+            endpoint: IntrospectionEndpoint::At(url.parse().unwrap()),
+            timeout: Duration::from_secs(60),
+            cache: CacheConfig { max_ttl: Duration::from_secs(1), negative_ttl: Duration::ZERO, max_entries: 1 },
+        };
+        let introspector = Introspector::<()>::with_room(&config, 1).unwrap();
+        let now = NumericDate::now();
+        let leaving = tokio::spawn({
+            let introspector = introspector.clone();
+            async move { introspector.introspect(OpaqueToken::parse("one").unwrap(), now).await.map(|_| ()) }
+        });
+        let _asked = silent.accept().await.unwrap();
+        leaving.abort();
+        assert!(leaving.await.unwrap_err().is_cancelled());
+
+        let outcome = introspector.introspect(OpaqueToken::parse("two").unwrap(), now).await.map(|_| ());
+
+        let Err(IntrospectionError::Unavailable(reason)) = outcome else { panic!("{outcome:?}") };
+        assert!(matches!(*reason, Unavailable::Overloaded), "{reason}");
     }
 }
