@@ -60,9 +60,7 @@ impl Response {
     /// A field that occurs exactly once.
     #[track_caller]
     pub fn header(&self, name: &str) -> &str {
-        let values: Vec<_> = self.headers.get_all(name).iter().collect();
-        assert_eq!(values.len(), 1, "{name} in {self:#?}");
-        values[0].to_str().unwrap()
+        only_value(&self.headers, name, self)
     }
 
     /// The parameters of the one `WWW-Authenticate: Bearer` challenge.
@@ -109,4 +107,12 @@ impl Challenge {
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
+}
+
+/// The value of a field that occurs exactly once in what is shown.
+#[track_caller]
+pub(crate) fn only_value<'a>(headers: &'a HeaderMap, name: &str, shown: &dyn std::fmt::Debug) -> &'a str {
+    let values: Vec<_> = headers.get_all(name).iter().collect();
+    assert_eq!(values.len(), 1, "{name} in {shown:#?}");
+    values[0].to_str().unwrap()
 }

@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::{Credentials, within};
+use crate::{Credentials, client::only_value, within};
 
 /// A request as it arrived at the upstream.
 #[derive(Clone, Debug)]
@@ -51,9 +51,7 @@ impl Received {
     /// The one value of a header field.
     #[track_caller]
     pub fn header(&self, name: &str) -> &str {
-        let values: Vec<_> = self.headers.get_all(name).iter().collect();
-        assert_eq!(values.len(), 1, "{name} in {self:#?}");
-        values[0].to_str().unwrap()
+        only_value(&self.headers, name, self)
     }
 
     /// The JWT that came in `Authorization: Bearer`.
