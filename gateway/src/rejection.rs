@@ -261,30 +261,19 @@ impl From<SigningError> for Rejection {
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
-    use std::time::Duration;
 
     use expect_test::expect_file;
-    use phantomgate_introspection::{
-        CacheConfig, ClientAuthentication, ClientSecret, Config, IntrospectionEndpoint, Introspector, Issuer,
-    };
+    use phantomgate_introspection::{Config, Introspector, Issuer};
     use strum::VariantArray as _;
 
     use super::*;
 
     fn protection() -> Protection {
         let issuer = Issuer::parse("https://login.example.com").unwrap();
-        let config = Config {
-            issuer: issuer.clone(),
-            client_id: "phantomgate".into(),
-            authentication: ClientAuthentication::ClientSecretBasic(ClientSecret::new("s".to_owned().into())),
-            endpoint: IntrospectionEndpoint::Discovered,
-            timeout: Duration::from_secs(1),
-            cache: CacheConfig { max_ttl: Duration::ZERO, negative_ttl: Duration::ZERO, max_entries: 1 },
-        };
         Protection {
             resource: "https://mcp.example.com/mcp".parse().unwrap(),
             authorization_server: issuer.to_string(),
-            introspector: Introspector::new(&config).unwrap(),
+            introspector: Introspector::new(&Config::new(issuer)).unwrap(),
             scopes: ScopeSet::from_granted("users:read users:write"),
             credential: None,
         }

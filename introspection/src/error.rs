@@ -43,6 +43,9 @@ pub enum Unavailable {
     /// An endpoint from the metadata that may not be called, or is not there.
     #[error("its metadata is of no use: {0}")]
     Metadata(&'static str),
+    /// The configuration names no client, so there is nobody to ask as.
+    #[error("we are no client of it")]
+    NoClient,
     /// As many requests as may are waiting for it already.
     #[error("too many requests are waiting for it")]
     Overloaded,

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use crate::authorization_server::AuthorizationServer;
 use crate::cache::{CachedToken, TokenCache};
-use crate::client::IntrospectionClient;
+use crate::client;
 use crate::clock::NumericDate;
 use crate::config::Config;
 use crate::error::{BuildError, IntrospectionError, Unavailable};
@@ -19,7 +20,7 @@ pub struct Introspector<D>(Arc<Inner<D>>);
 struct Inner<D> {
     digester: Digester,
     cache: TokenCache<D>,
-    client: IntrospectionClient,
+    server: AuthorizationServer,
     room: Arc<Semaphore>,
 }
 
@@ -44,9 +45,12 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
 
     fn with_room(config: &Config, room: usize) -> Result<Self, BuildError> {
         Ok(Self(Arc::new(Inner {
-            digester: Digester::new(config.issuer.as_str(), &config.client_id),
+            digester: Digester::new(
+                config.issuer.as_str(),
+                config.client.as_ref().map_or("", |client| client.id.as_str()),
+            ),
             cache: TokenCache::new(&config.cache),
-            client: IntrospectionClient::new(config)?,
+            server: AuthorizationServer::new(config)?,
             room: Arc::new(Semaphore::new(room)),
         })))
     }
@@ -73,7 +77,7 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
         // A task of its own: a client that goes away while it waits does not end the question that others wait for.
         let flight = tokio::spawn(async move {
             let _place = place;
-            inner.cache.get_or_fetch(digest, inner.client.introspect(&token)).await
+            inner.cache.get_or_fetch(digest, client::introspect(&inner.server, &token)).await
         });
         flight.await.unwrap_or_else(|_ended| Err(unavailable(Unavailable::Abandoned)))
     }
@@ -87,19 +91,22 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
-    use crate::{CacheConfig, ClientAuthentication, ClientSecret, IntrospectionEndpoint, Issuer};
+    use crate::config::{Client, Endpoints, Introspection};
+    use crate::{ClientAuthentication, Issuer, Secret};
 
     #[tokio::test]
     async fn when_too_many_wait_one_more_is_told_at_once_and_clients_that_left_count() {
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", silent.local_addr().unwrap());
+        let secret = Secret::fixed(Zeroizing::new("s".to_owned()));
         let config = Config {
-            issuer: Issuer::parse(&url).unwrap(),
-            client_id: "gateway".into(),
-            authentication: ClientAuthentication::ClientSecretBasic(ClientSecret::new(Zeroizing::new("s".into()))),
-            endpoint: IntrospectionEndpoint::At(url.parse().unwrap()),
-            timeout: Duration::from_secs(60),
-            cache: CacheConfig { max_ttl: Duration::from_secs(1), negative_ttl: Duration::ZERO, max_entries: 1 },
+            client: Some(Client {
+                id: "gateway".to_owned(),
+                authentication: ClientAuthentication::ClientSecretBasic(secret),
+            }),
+            endpoints: Endpoints { introspection: Some(url.parse().unwrap()), ..Endpoints::default() },
+            introspection: Introspection { timeout: Duration::from_secs(60), ..Introspection::default() },
+            ..Config::new(Issuer::parse(&url).unwrap())
         };
         let introspector = Introspector::<()>::with_room(&config, 1).unwrap();
         let now = NumericDate::now();

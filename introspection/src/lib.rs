@@ -14,26 +14,34 @@
 //! This crate never decides whether a request may pass (audiences and scopes are compared by the gateway), never signs,
 //! and knows neither Pingora nor YAML.
 
+pub mod authorization_server;
 mod cache;
+pub mod claims;
 mod client;
 pub mod client_authentication;
 pub mod clock;
 pub mod config;
 mod error;
 mod introspector;
+pub mod jwt;
 pub mod metadata;
-pub mod request;
 pub mod response;
 pub mod scope;
+pub mod secret;
 pub mod token;
+mod vendor;
 
+pub use authorization_server::AuthorizationServer;
 pub use cache::CachedToken;
-pub use client_authentication::{ClientAuthentication, ClientSecret};
+pub use claims::Claims;
+pub use client_authentication::ClientAuthentication;
 pub use clock::NumericDate;
-pub use config::{CacheConfig, Config, IntrospectionEndpoint};
+pub use config::Config;
 pub use error::{BuildError, IntrospectionError, Unavailable};
 pub use introspector::Introspector;
 pub use metadata::{AuthorizationServerMetadata, Issuer};
 pub use response::{ActiveToken, Inactive, Introspection};
 pub use scope::{Scope, ScopeSet};
+pub use secret::Secret;
 pub use token::{OpaqueToken, TokenDigest};
+pub use vendor::Vendor;

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::client::{self, MAX_BODY};
+use crate::authorization_server::{self, MAX_BODY};
 use crate::config::is_confidential;
 use crate::error::Unavailable;
 
@@ -189,7 +189,7 @@ impl MetadataSource {
         for url in self.issuer.metadata_urls() {
             let response = http.get(url).header(http::header::ACCEPT, "application/json").send().await?;
             if response.status() == http::StatusCode::OK {
-                let body = client::read_body(response, MAX_BODY).await?;
+                let body = authorization_server::read_body(response, MAX_BODY).await?;
                 return AuthorizationServerMetadata::parse(&body, &self.issuer);
             }
             last = Unavailable::Status(response.status().as_u16());

@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
 
 use phantomgate_introspection::config::is_confidential;
-use phantomgate_introspection::{
-    CacheConfig, ClientAuthentication, ClientSecret, IntrospectionEndpoint, Issuer, Scope, ScopeSet,
-};
+use phantomgate_introspection::config::{CacheConfig, Client, Endpoints, Introspection, JwtRules, ResponseForm, Tls};
+use phantomgate_introspection::{ClientAuthentication, Issuer, Scope, ScopeSet, Secret, Vendor};
 use phantomgate_upstreams::{EndpointUrl, Timeouts};
 use url::Url;
 use zeroize::Zeroizing;
@@ -122,9 +122,9 @@ impl Resolver<'_> {
         let client_id = self.present(&at(&["client", "id"]), &server.client.id);
         let secret = self.secret(&at(&["client", "secret"]), &server.client.secret);
         let endpoint = match &server.endpoints.introspection {
-            None => Some(IntrospectionEndpoint::Discovered),
+            None => Some(None),
             Some(text) => match Url::parse(text) {
-                Ok(url) if is_confidential(&url) => Some(IntrospectionEndpoint::At(url)),
+                Ok(url) if is_confidential(&url) => Some(Some(url)),
                 _ => {
                     let reason =
                         format!("{text:?}: must be an https URL (http is allowed for loopback addresses only)");
@@ -140,41 +140,51 @@ impl Resolver<'_> {
             entries => Some(entries),
         };
         Some(phantomgate_introspection::Config {
+            name: name.to_owned(),
             issuer: issuer?,
-            client_id: client_id?,
-            authentication: match server.client.authentication {
-                document::Authentication::ClientSecretBasic => ClientAuthentication::ClientSecretBasic(secret?),
-                document::Authentication::ClientSecretPost => ClientAuthentication::ClientSecretPost(secret?),
+            vendor: Vendor::Standard,
+            client: Some(Client {
+                id: client_id?,
+                authentication: match server.client.authentication {
+                    document::Authentication::ClientSecretBasic => ClientAuthentication::ClientSecretBasic(secret?),
+                    document::Authentication::ClientSecretPost => ClientAuthentication::ClientSecretPost(secret?),
+                },
+            }),
+            endpoints: Endpoints { introspection: endpoint?, ..Endpoints::default() },
+            tls: Tls::default(),
+            allowed_addresses: Vec::new(),
+            introspection: Introspection { response: ResponseForm::Json, timeout: timeout?.0, decryption_key: None },
+            jwt: JwtRules::default(),
+            cache: CacheConfig {
+                max_ttl: max_ttl?.0,
+                negative_ttl: negative_ttl?.0,
+                max_entries: max_entries?,
+                stale_if_error: Duration::ZERO,
             },
-            endpoint: endpoint?,
-            timeout: timeout?.0,
-            cache: CacheConfig { max_ttl: max_ttl?.0, negative_ttl: negative_ttl?.0, max_entries: max_entries? },
+            claims: Vec::new(),
         })
     }
 
-    fn secret(&mut self, path: &[Step], source: &document::Secret) -> Option<ClientSecret> {
-        let text = match (&source.file, &source.env) {
+    fn secret(&mut self, path: &[Step], source: &document::Secret) -> Option<Secret> {
+        match (&source.file, &source.env) {
             (Some(file), None) => {
                 let file = self.folder.join(file);
-                match std::fs::read_to_string(&file) {
-                    Ok(text) => Zeroizing::new(text),
-                    Err(error) => return self.fault(path, format!("cannot read {}: {error}", file.display())),
+                match Secret::file(&file) {
+                    Ok(secret) => Some(secret),
+                    Err(error) => self.fault(path, format!("cannot read {}: {error}", file.display())),
                 }
             }
             (None, Some(variable)) => match std::env::var(variable) {
-                Ok(text) => Zeroizing::new(text),
-                Err(_) => return self.fault(path, format!("the environment variable {variable} is not set")),
+                Ok(text) if text.is_empty() => {
+                    self.fault(path, format!("the environment variable {variable} is empty"))
+                }
+                Ok(text) => Some(Secret::fixed(Zeroizing::new(text))),
+                Err(_) => self.fault(path, format!("the environment variable {variable} is not set")),
             },
-            _ if self.tree.was_removed(&[path, &path!["file"]].concat()) => return None,
-            _ if self.tree.was_removed(&[path, &path!["env"]].concat()) => return None,
-            _ => return self.fault(path, "give either `file` or `env`, where the secret is"),
-        };
-        let secret = text.strip_suffix('\n').unwrap_or(&text);
-        let secret = secret.strip_suffix('\r').unwrap_or(secret);
-        if secret.is_empty() {
-            return self.fault(path, "the secret is empty");
+            _ if self.tree.was_removed(&[path, &path!["file"]].concat()) => None,
+            _ if self.tree.was_removed(&[path, &path!["env"]].concat()) => None,
+            _ => self.fault(path, "give either `file` or `env`, where the secret is"),
         }
-        Some(ClientSecret::new(Zeroizing::new(secret.to_owned())))
     }
 
     fn signing(&mut self, signing: &document::Signing) -> Option<SigningConfig> {

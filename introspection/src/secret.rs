@@ -1,0 +1,142 @@
+//! Secrets from files and the environment. A file is looked at again whenever its secret is used, so that a rotated secret
+//! counts from then on.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use zeroize::Zeroizing;
+
+/// A text that is shown to nobody. Cheap to clone; clones share what was read.
+#[derive(Clone)]
+pub struct Secret(Source);
+
+#[derive(Clone)]
+enum Source {
+    Fixed(Arc<Zeroizing<String>>),
+    File(Arc<SecretFile>),
+}
+
+struct SecretFile {
+    path: PathBuf,
+    read: Mutex<Read>,
+}
+
+struct Read {
+    text: Arc<Zeroizing<String>>,
+    /// What the file looked like: when these change, it is read again.
+    seen: Option<Appearance>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Appearance {
+    modified: SystemTime,
+    length: u64,
+    inode: u64,
+}
+
+impl Secret {
+    /// A secret that never changes: from the environment.
+    pub fn fixed(text: Zeroizing<String>) -> Self {
+        Self(Source::Fixed(Arc::new(text)))
+    }
+
+    /// The secret in the file at `path`, without its final line break.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or has nothing in it.
+    pub fn file(path: &Path) -> io::Result<Self> {
+        let seen = Appearance::of(path).ok();
+        let text = Arc::new(read(path)?);
+        Ok(Self(Source::File(Arc::new(SecretFile { path: path.to_owned(), read: Mutex::new(Read { text, seen }) }))))
+    }
+
+    /// The secret as it is now. When its file has become unreadable or empty, as it was before.
+    pub fn current(&self) -> Arc<Zeroizing<String>> {
+        match &self.0 {
+            Source::Fixed(text) => text.clone(),
+            Source::File(file) => file.current(),
+        }
+    }
+}
+
+impl SecretFile {
+    fn current(&self) -> Arc<Zeroizing<String>> {
+        let seen = Appearance::of(&self.path);
+        let mut known = self.read.lock();
+        match seen {
+            Ok(seen) if known.seen != Some(seen) => match read(&self.path) {
+                Ok(text) => *known = Read { text: Arc::new(text), seen: Some(seen) },
+                Err(error) => self.warn(&error),
+            },
+            Ok(_same) => {}
+            Err(error) => self.warn(&error),
+        }
+        known.text.clone()
+    }
+
+    fn warn(&self, error: &io::Error) {
+        tracing::warn!(file = %self.path.display(), %error, "cannot read a secret again; the one before stays in use");
+    }
+}
+
+impl Appearance {
+    fn of(path: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let metadata = path.metadata()?;
+        Ok(Self { modified: metadata.modified()?, length: metadata.len(), inode: metadata.ino() })
+    }
+}
+
+fn read(path: &Path) -> io::Result<Zeroizing<String>> {
+    let text = Zeroizing::new(std::fs::read_to_string(path)?);
+    let secret = text.strip_suffix('\n').unwrap_or(&text);
+    let secret = secret.strip_suffix('\r').unwrap_or(secret);
+    if secret.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the secret is empty"));
+    }
+    Ok(Zeroizing::new(secret.to_owned()))
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Secret(hidden)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rotated_file_counts_from_its_next_use_and_a_broken_one_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "one\r\n").unwrap();
+        let secret = Secret::file(&path).unwrap();
+        assert_eq!(**secret.current(), "one");
+        std::fs::write(&path, "second").unwrap();
+        assert_eq!(**secret.current(), "second");
+        std::fs::write(&path, "\n").unwrap();
+        assert_eq!(**secret.current(), "second");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(**secret.clone().current(), "second");
+    }
+
+    #[test]
+    fn an_empty_file_and_none_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("empty"), "\n").unwrap();
+        assert!(Secret::file(&folder.path().join("empty")).is_err());
+        assert!(Secret::file(&folder.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn a_secret_does_not_show_itself() {
+        let secret = Secret::fixed(Zeroizing::new("hunter2".to_owned()));
+        assert_eq!(format!("{secret:?}"), "Secret(hidden)");
+    }
+}
