@@ -19,7 +19,7 @@ use crate::route::Route;
 pub async fn admit(route: &Arc<Route>, request: &request::Parts, now: NumericDate) -> Result<Grant, Rejection> {
     let Some(protection) = &route.protection else { return admit_anybody(route, request) };
     let token = credential::from(request)?; // 400, 401
-    let token = protection.introspector.introspect(token, now).await?; // 401, 503
+    let token = protection.introspector.introspect(token, protection.accepts, now).await?; // 401, 503
     authorize(route, protection, token) // a grant, or 401, 403
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use phantomgate_introspection::{BuildError, Introspector, NumericDate};
+use phantomgate_introspection::{Accepts, BuildError, Introspector, NumericDate};
 use phantomgate_upstreams::Upstream;
 
 use crate::config::{Config, CredentialConfig, ProtectionConfig, RouteConfig, SigningConfig};
@@ -122,6 +122,7 @@ impl Parts<'_> {
             resource: protection.resource.clone(),
             authorization_server: server.issuer.to_string(),
             introspector: self.introspectors.get(index).ok_or_else(missing)?.clone(),
+            accepts: Accepts::default(),
             scopes: protection.scopes.clone(),
             credential,
         })

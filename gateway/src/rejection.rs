@@ -263,7 +263,7 @@ mod tests {
     use std::fmt::Write as _;
 
     use expect_test::expect_file;
-    use phantomgate_introspection::{Config, Introspector, Issuer};
+    use phantomgate_introspection::{Accepts, Config, Introspector, Issuer};
     use strum::VariantArray as _;
 
     use super::*;
@@ -274,6 +274,7 @@ mod tests {
             resource: "https://mcp.example.com/mcp".parse().unwrap(),
             authorization_server: issuer.to_string(),
             introspector: Introspector::new(&Config::new(issuer)).unwrap(),
+            accepts: Accepts::default(),
             scopes: ScopeSet::from_granted("users:read users:write"),
             credential: None,
         }

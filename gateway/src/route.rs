@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use phantomgate_introspection::{Introspector, ScopeSet};
+use phantomgate_introspection::{Accepts, Introspector, ScopeSet};
 use phantomgate_upstreams::Upstream;
 
 use crate::config::{HostName, PathPrefix, ResourceIdentifier};
@@ -35,6 +35,8 @@ pub struct Protection {
     pub authorization_server: String,
     /// Knows the tokens.
     pub introspector: Introspector<DerivedCredentials>,
+    /// Which tokens are looked at.
+    pub accepts: Accepts,
     /// What a token must have been granted.
     pub scopes: ScopeSet,
     /// What the upstream gets in place of the token; without it, nothing.

