@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::address::AddressNotAllowed;
 use crate::response::Inactive;
 
 /// Why an introspection gave no active token.
@@ -17,7 +18,7 @@ pub enum IntrospectionError {
 }
 
 /// What kept the authorization server from answering. Says nothing of the token, so it can be logged as it is.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Unavailable {
     /// The request failed on its way: refused, reset, TLS, name resolution.
     #[error("{0}")]
@@ -43,6 +44,12 @@ pub enum Unavailable {
     /// An endpoint from the metadata that may not be called, or is not there.
     #[error("its metadata is of no use: {0}")]
     Metadata(&'static str),
+    /// Its keys cannot be used.
+    #[error("its key set is of no use: {0}")]
+    KeySet(&'static str),
+    /// It is where we must not go.
+    #[error(transparent)]
+    AddressNotAllowed(#[from] AddressNotAllowed),
     /// The configuration names no client, so there is nobody to ask as.
     #[error("we are no client of it")]
     NoClient,
@@ -60,6 +67,9 @@ impl From<reqwest::Error> for Unavailable {
         let mut cause: &dyn std::error::Error = &error;
         while let Some(inner) = cause.source() {
             cause = inner;
+        }
+        if let Some(refused) = cause.downcast_ref::<AddressNotAllowed>() {
+            return Self::AddressNotAllowed(refused.clone());
         }
         Self::Transport(cause.to_string())
     }

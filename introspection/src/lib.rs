@@ -14,6 +14,7 @@
 //! This crate never decides whether a request may pass (audiences and scopes are compared by the gateway), never signs,
 //! and knows neither Pingora nor YAML.
 
+mod address;
 pub mod authorization_server;
 mod cache;
 pub mod claims;
@@ -22,15 +23,22 @@ pub mod client_authentication;
 pub mod clock;
 pub mod config;
 mod error;
+mod files;
 mod introspector;
 pub mod jwt;
+pub mod key_set;
 pub mod metadata;
+mod remote;
 pub mod response;
 pub mod scope;
 pub mod secret;
+#[cfg(test)]
+mod testing;
 pub mod token;
+mod transport;
 mod vendor;
 
+pub use address::AddressNotAllowed;
 pub use authorization_server::AuthorizationServer;
 pub use cache::CachedToken;
 pub use claims::Claims;
