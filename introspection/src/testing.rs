@@ -1,7 +1,9 @@
 //! What several tests need: an authorization server that says what it is told to, and keys that sign.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rsa::KeySize;
@@ -15,7 +17,11 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use parking_lot::Mutex;
+use rustls::ServerConfig;
 use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
 use crate::config::{Client, Config};
@@ -27,6 +33,8 @@ pub(crate) struct Server {
     pub(crate) url: String,
     answers: Arc<Mutex<HashMap<String, (StatusCode, String)>>>,
     requests: Arc<Mutex<Vec<Request>>>,
+    /// How many TLS connections it has accepted.
+    pub(crate) connections: Arc<AtomicUsize>,
 }
 
 #[derive(Clone)]
@@ -42,17 +50,29 @@ impl Server {
     }
 
     pub(crate) async fn start_at(address: &str) -> Self {
-        let listener = tokio::net::TcpListener::bind((address, 0)).await.unwrap();
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let server = Self { url: format!("http://{}", listener.local_addr().unwrap()), ..Self::default() };
-        let state = server.clone();
-        let router = axum::Router::new().fallback(async move |uri: Uri, headers: HeaderMap, body: Bytes| {
+        tokio::spawn(axum::serve(listener, server.router()).into_future());
+        server
+    }
+
+    /// One that speaks TLS.
+    pub(crate) async fn start_tls(tls: ServerConfig) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Self { url: format!("https://{}", listener.local_addr().unwrap()), ..Self::default() };
+        let listener = TlsListener(listener, Arc::new(tls).into(), server.connections.clone());
+        tokio::spawn(axum::serve(listener, server.router()).into_future());
+        server
+    }
+
+    fn router(&self) -> axum::Router {
+        let state = self.clone();
+        axum::Router::new().fallback(async move |uri: Uri, headers: HeaderMap, body: Bytes| {
             let body = String::from_utf8_lossy(&body).into_owned();
             state.requests.lock().push(Request { path: uri.path().to_owned(), headers, body });
             let answers = state.answers.lock();
             answers.get(uri.path()).cloned().unwrap_or((StatusCode::NOT_FOUND, String::new()))
-        });
-        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        server
+        })
     }
 
     pub(crate) fn answer(&self, path: &str, status: u16, body: impl ToString) {
@@ -76,6 +96,27 @@ impl Server {
 
     pub(crate) fn requests(&self, path: &str) -> Vec<Request> {
         self.requests.lock().iter().filter(|request| request.path == path).cloned().collect()
+    }
+}
+
+struct TlsListener(TcpListener, TlsAcceptor, Arc<AtomicUsize>);
+
+impl axum::serve::Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = self.0.accept().await.unwrap();
+            if let Ok(stream) = self.1.accept(stream).await {
+                self.2.fetch_add(1, Ordering::Relaxed);
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.0.local_addr()
     }
 }
 
