@@ -15,6 +15,7 @@
 //! and knows neither Pingora nor YAML.
 
 mod access_token;
+mod address;
 pub mod authorization_server;
 mod breaker;
 mod cache;
@@ -24,18 +25,25 @@ pub mod client_authentication;
 pub mod clock;
 pub mod config;
 mod error;
+mod files;
 mod flight;
 mod introspector;
 pub mod jwt;
+pub mod key_set;
 pub mod metadata;
 mod metrics;
+mod remote;
 pub mod response;
 mod revocation;
 pub mod scope;
 pub mod secret;
+#[cfg(test)]
+mod testing;
 pub mod token;
+mod transport;
 mod vendor;
 
+pub use address::AddressNotAllowed;
 pub use authorization_server::AuthorizationServer;
 pub use cache::CachedToken;
 pub use claims::Claims;

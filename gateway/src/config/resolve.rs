@@ -155,6 +155,7 @@ impl Resolver<'_> {
             allowed_addresses: Vec::new(),
             introspection: Introspection { response: ResponseForm::Json, timeout: timeout?.0, decryption_key: None },
             jwt: JwtRules::default(),
+            verifies_jwts: false,
             cache: CacheConfig {
                 max_ttl: max_ttl?.0,
                 negative_ttl: negative_ttl?.0,
