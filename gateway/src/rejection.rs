@@ -272,6 +272,7 @@ mod tests {
         let issuer = Issuer::parse("https://login.example.com").unwrap();
         Protection {
             resource: "https://mcp.example.com/mcp".parse().unwrap(),
+            audiences: Vec::new(),
             authorization_server: issuer.to_string(),
             introspector: Introspector::new(&Config::new(issuer)).unwrap(),
             accepts: Accepts::default(),

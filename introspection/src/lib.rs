@@ -22,6 +22,7 @@ pub mod client_authentication;
 pub mod clock;
 pub mod config;
 mod error;
+pub mod exchange;
 mod introspector;
 pub mod jwt;
 pub mod metadata;
