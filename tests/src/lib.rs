@@ -27,6 +27,8 @@
 )]
 
 mod authorization_server;
+mod browser;
+mod certificates;
 mod client;
 mod clock;
 mod credentials;
@@ -38,11 +40,14 @@ mod upstream;
 mod world;
 
 pub use authorization_server::{Answer, AuthorizationServer, IntrospectionRequest};
+pub use browser::{TokenResponse, follow_redirects};
+pub use certificates::{Certificates, Identity};
 pub use client::{AnswerExt, Response, within};
 pub use clock::{now, until};
 pub use credentials::Credentials;
 pub use fixtures::{
-    Fixture, follow_redirects, oidc_provider, python_client, python_server, server_everything, typescript_client,
+    Fixture, django_oauth_toolkit, glewlwyd, oidc_provider, oidc_provider_over_tls, python_client, python_server,
+    server_everything, typescript_client,
 };
 pub use gateway::{CommandLine, Gateway, ReservedPort, phantomgate};
 pub use process::Process;
