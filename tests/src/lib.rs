@@ -26,6 +26,7 @@
     reason = "a test fails by panicking; whoever reads it wants the line, not an error chain"
 )]
 
+mod admin;
 mod authorization_server;
 mod browser;
 mod certificates;
@@ -34,12 +35,14 @@ mod clock;
 mod credentials;
 mod fixtures;
 mod gateway;
+mod jwt;
+mod load;
 mod process;
 mod raw;
 mod upstream;
 mod world;
 
-pub use authorization_server::{Answer, AuthorizationServer, IntrospectionRequest};
+pub use authorization_server::{Answer, AuthorizationServer, FormRequest};
 pub use browser::{TokenResponse, follow_redirects};
 pub use certificates::{Certificates, Identity};
 pub use client::{AnswerExt, Response, within};
@@ -50,6 +53,8 @@ pub use fixtures::{
     server_everything, typescript_client,
 };
 pub use gateway::{CommandLine, Gateway, ReservedPort, phantomgate};
+pub use jwt::{Jwt, SigningKey, decode_jwt};
+pub use load::{Load, QuietUpstream};
 pub use process::Process;
 pub use raw::RawConnection;
 pub use upstream::{EventStream, Received, Upstream};
