@@ -145,6 +145,19 @@ impl AuthorizationServer {
         }
     }
 
+    /// Whether it is not asked at present, because it failed again and again.
+    pub(crate) fn is_given_up(&self) -> bool {
+        false
+    }
+
+    /// What `jwe` holds, encrypted to us (RFC 7516).
+    ///
+    /// # Errors
+    /// [`VerificationError`].
+    pub fn decrypt(&self, _jwe: &str) -> Result<zeroize::Zeroizing<Vec<u8>>, VerificationError> {
+        Err(VerificationError::Invalid("no decryption yet"))
+    }
+
     /// The claims of `jwt`, if a key of this authorization server signed it and it is what is expected, at the time `now`.
     ///
     /// # Errors

@@ -192,7 +192,7 @@ impl MetadataSource {
                 let body = authorization_server::read_body(response, MAX_BODY).await?;
                 return AuthorizationServerMetadata::parse(&body, &self.issuer);
             }
-            last = Unavailable::Status(response.status().as_u16());
+            last = Unavailable::Status { status: response.status().as_u16(), retry_after: None };
         }
         Err(last)
     }
