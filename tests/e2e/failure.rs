@@ -65,46 +65,95 @@ async fn a_redirect_of_the_introspection_is_not_followed() {
 }
 
 #[tokio::test]
-async fn rfc8414_s3_3_the_metadata_of_another_issuer_is_not_believed() {
-    let mut given = Given::new().await;
-    given.config["authorization_servers"]["main"].as_object_mut().unwrap().remove("endpoints");
-    given.authorization_server.claim_in_metadata(&json!({ "issuer": "https://login.example.com" }));
-    let world = given.start().await;
-    let token = world.valid_token();
-
-    let answer = world.get("/mcp").bearer_auth(&token).answer().await;
-
-    assert_unavailable(&answer, "metadata of another issuer");
-    assert_eq!(world.authorization_server.requests().len(), 0);
-}
-
-#[tokio::test]
 async fn a_per_token_error_of_the_authorization_server_does_not_refuse_other_tokens() {
     let world = World::new().await;
-    let good = world.valid_token();
+    let errors = [400, 500, 429].map(Answer::status);
+    let errors = [&errors[..], &[Answer::content(200, "text/html", "<html>")]].concat();
 
-    for n in 0..50 {
+    for n in 0..60 {
         let odd = format!("eyJhbGciOiJub25lIn0.e30.{n}");
-        world.authorization_server.answer(&odd, Answer::status(if n % 2 == 0 { 400 } else { 500 }));
+        world.authorization_server.answer(&odd, errors[n % errors.len()].clone());
         world.get("/mcp").bearer_auth(&odd).answer().await.assert_status_in(&[401, 503]);
     }
 
+    let good = world.valid_token();
     world.get("/mcp").bearer_auth(&good).answer().await.assert_status(200);
+    assert_eq!(world.metric("phantomgate_authorization_server_circuit_open", &[]).await, 0.0);
 }
 
 #[tokio::test]
-async fn rfc7662_s2_2_only_the_json_true_is_active() {
+async fn an_authorization_server_that_is_away_is_left_alone_for_a_while_and_asked_again() {
     let world = World::new().await;
-    for active in [json!("true"), json!(1), json!({}), json!([true]), json!(null)] {
-        let token = world.authorization_server.issue(json!({ "sub": "alice" }));
-        let claims = json!({ "active": active, "aud": world.url("/mcp"), "scope": "mcp:read", "sub": "alice" });
-        world.authorization_server.answer(&token, Answer::Claims(claims));
+    let warm = world.valid_token();
+    world.get("/mcp").bearer_auth(&warm).answer().await.assert_status(200);
+    world.authorization_server.fail_with(Answer::status(503));
+    let ask = || async { world.get("/mcp").bearer_auth(world.valid_token()).answer().await };
 
-        let answer = world.get("/mcp").bearer_auth(&token).answer().await;
-
-        answer.assert_status_in(&[401, 503]);
+    let mut last = ask().await;
+    for _ in 0..20 {
+        assert_unavailable(&last, "away");
+        last = ask().await;
     }
-    assert!(world.upstream.received().is_empty());
+    let asked = world.authorization_server.requests().len();
+    assert!(asked < 10, "it was asked {asked} times while it was away");
+    assert_eq!(world.metric("phantomgate_authorization_server_circuit_open", &[]).await, 1.0);
+    world.get("/mcp").bearer_auth(&warm).answer().await.assert_status(200);
+
+    world.authorization_server.recover();
+    until(now() + 1 + last.header("retry-after").parse::<u64>().unwrap()).await;
+
+    ask().await.assert_status(200);
+    ask().await.assert_status(200);
+    assert_eq!(world.metric("phantomgate_authorization_server_circuit_open", &[]).await, 0.0);
+}
+
+#[tokio::test]
+async fn an_alarm_rings_while_the_authorization_server_refuses_our_client() {
+    let world = World::new().await;
+    let alarm = || world.metric("phantomgate_authorization_server_alarm", &[("alarm", "client_refused")]);
+    assert_eq!(alarm().await, 0.0);
+    for refusal in [Answer::status(401), Answer::content(403, "text/html", "")] {
+        world.authorization_server.fail_with(refusal);
+        let answer = world.get("/mcp").bearer_auth(world.valid_token()).answer().await;
+        assert_unavailable(&answer, "our client is refused");
+        assert_eq!(alarm().await, 1.0);
+
+        world.authorization_server.recover();
+        world.get("/mcp").bearer_auth(world.valid_token()).answer().await.assert_status(200);
+        assert_eq!(alarm().await, 0.0);
+    }
+}
+
+#[tokio::test]
+async fn an_alarm_rings_when_the_authorization_server_calls_everything_inactive() {
+    let world = World::new().await;
+    let alarm = || world.metric("phantomgate_authorization_server_alarm", &[("alarm", "all_inactive")]);
+    for _ in 0..99 {
+        let token = world.authorization_server.unknown_token();
+        world.get("/mcp").bearer_auth(&token).answer().await.assert_status(401);
+    }
+    assert_eq!(alarm().await, 0.0);
+
+    let token = world.authorization_server.unknown_token();
+    world.get("/mcp").bearer_auth(&token).answer().await.assert_status(401);
+    assert_eq!(alarm().await, 1.0);
+
+    world.get("/mcp").bearer_auth(world.valid_token()).answer().await.assert_status(200);
+    assert_eq!(alarm().await, 0.0);
+}
+
+#[tokio::test]
+async fn a_secret_that_changes_while_the_gateway_runs_is_used_at_once() {
+    let world = World::new().await;
+    world.get("/mcp").bearer_auth(world.valid_token()).answer().await.assert_status(200);
+
+    world.authorization_server.change_secret("the next secret");
+    let between = world.get("/mcp").bearer_auth(world.valid_token()).answer().await;
+    std::fs::write(world.directory().join("secret"), "the next secret\n").unwrap();
+    let after = world.get("/mcp").bearer_auth(world.valid_token()).answer().await;
+
+    assert_unavailable(&between, "the old secret");
+    after.assert_status(200);
 }
 
 #[tokio::test]

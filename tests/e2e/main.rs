@@ -9,15 +9,22 @@
     reason = "a test fails by panicking"
 )]
 
+mod admin;
 mod authorization;
+mod authorization_servers;
 mod cache;
 mod challenge;
 mod clients;
 mod command_line;
 mod credentials;
+mod edges;
 mod failure;
 mod harness;
+mod inbound_jwt;
+mod revocation;
 mod routing;
 mod smuggling;
+mod ssrf;
 mod streaming;
 mod token_swap;
+mod upstream_credentials;

@@ -4,29 +4,40 @@ use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use jsonwebtoken::{Algorithm, EncodingKey, crypto::sign};
-use rcgen::{KeyPair, PublicKeyData};
+use jsonwebtoken::{Algorithm, EncodingKey, crypto::sign, jwk::Jwk};
+use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use serde_json::{Value, json};
 
-/// A key pair for ES256.
+/// A key pair, known by a new `kid`.
 #[derive(Clone)]
 pub struct SigningKey {
+    algorithm: Algorithm,
+    private: EncodingKey,
     private_pem: String,
     public_pem: String,
     jwk: Value,
 }
 
 impl SigningKey {
-    /// A new key, known by a new `kid`.
+    /// For ES256.
     pub fn new() -> Self {
         let pair = KeyPair::generate().unwrap();
-        // An uncompressed point: 4, then two coordinates.
-        let (x, y) = pair.der_bytes()[1..].split_at(32);
-        let jwk = json!({
-            "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": uuid::Uuid::new_v4().to_string(),
-            "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
-        });
-        Self { private_pem: pair.serialize_pem(), public_pem: pair.public_key_pem(), jwk }
+        let private = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap();
+        Self::of(&pair, private, Algorithm::ES256)
+    }
+
+    /// For RS256.
+    pub fn rsa() -> Self {
+        let pair = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+        let private = EncodingKey::from_rsa_pem(pair.serialize_pem().as_bytes()).unwrap();
+        Self::of(&pair, private, Algorithm::RS256)
+    }
+
+    fn of(pair: &KeyPair, private: EncodingKey, algorithm: Algorithm) -> Self {
+        let mut jwk = serde_json::to_value(Jwk::from_encoding_key(&private, algorithm).unwrap()).unwrap();
+        let kid = uuid::Uuid::new_v4().to_string();
+        overlay(&mut jwk, &json!({ "use": "sig", "alg": format!("{algorithm:?}"), "kid": kid }));
+        Self { algorithm, private, private_pem: pair.serialize_pem(), public_pem: pair.public_key_pem(), jwk }
     }
 
     /// Its public half, as it is published.
@@ -78,14 +89,14 @@ impl Jwt {
         self
     }
 
-    /// Signed with ES256. `alg` and, unless the header has one already, `kid` say so.
+    /// Signed. `alg` and, unless the header has one already, `kid` say with what.
     pub fn sign(&self, key: &SigningKey) -> String {
-        let private = EncodingKey::from_ec_pem(key.private_pem.as_bytes()).unwrap();
         let mut header = self.header.clone();
         if header.get("kid").is_none() {
             header["kid"] = key.jwk["kid"].clone();
         }
-        self.serialize(header, "ES256", |message| sign(message, &private, Algorithm::ES256).unwrap())
+        let name = format!("{:?}", key.algorithm);
+        self.serialize(header, &name, |message| sign(message, &key.private, key.algorithm).unwrap())
     }
 
     /// Not signed at all.

@@ -78,9 +78,9 @@ impl FormRequest {
     }
 
     /// Whether the gateway authenticated, by exactly one method. What an assertion says is for the test to look at.
-    fn is_authenticated(&self) -> bool {
-        let by_basic = self.headers.get("authorization").is_some_and(|value| *value == basic(CLIENT_ID, CLIENT_SECRET));
-        let by_post = self.field("client_id") == [CLIENT_ID] && self.field("client_secret") == [CLIENT_SECRET];
+    fn is_authenticated(&self, secret: &str) -> bool {
+        let by_basic = self.headers.get("authorization").is_some_and(|value| *value == basic(CLIENT_ID, secret));
+        let by_post = self.field("client_id") == [CLIENT_ID] && self.field("client_secret") == [secret];
         let by_assertion = self.field("client_assertion").len() == 1;
         u8::from(by_basic) + u8::from(by_post) + u8::from(by_assertion) == 1
     }
@@ -88,6 +88,7 @@ impl FormRequest {
 
 /// A running authorization server.
 pub struct AuthorizationServer {
+    issuer: String,
     port: ReservedPort,
     script: Arc<Script>,
     credentials: Credentials,
@@ -95,8 +96,9 @@ pub struct AuthorizationServer {
 }
 
 struct Script {
-    issuer: String,
+    origin: String,
     audience: String,
+    secret: Mutex<String>,
     key: Mutex<SigningKey>,
     metadata: Mutex<Value>,
     openid_alone: Mutex<bool>,
@@ -108,7 +110,7 @@ struct Script {
     exchanges: watch::Sender<Vec<FormRequest>>,
     key_set: Mutex<Option<Answer>>,
     key_set_requests: watch::Sender<usize>,
-    metadata_requests: watch::Sender<usize>,
+    metadata_requests: watch::Sender<Vec<String>>,
 }
 
 impl AuthorizationServer {
@@ -128,8 +130,9 @@ impl AuthorizationServer {
                 "response_types_supported": ["code"],
                 "code_challenge_methods_supported": ["S256"],
             })),
-            issuer,
+            origin: issuer.clone(),
             audience: audience.to_owned(),
+            secret: Mutex::new(CLIENT_SECRET.to_owned()),
             key: Mutex::default(),
             openid_alone: Mutex::default(),
             answers: Mutex::default(),
@@ -142,14 +145,20 @@ impl AuthorizationServer {
             key_set_requests: watch::Sender::default(),
             metadata_requests: watch::Sender::default(),
         };
-        let mut server = Self { port, script: Arc::new(script), credentials, serving: None };
+        let mut server = Self { issuer, port, script: Arc::new(script), credentials, serving: None };
         server.come_up().await;
         server
     }
 
     /// Its issuer identifier.
     pub fn issuer(&self) -> &str {
-        &self.script.issuer
+        &self.issuer
+    }
+
+    /// Takes this secret of the gateway from now on, and the old one no longer.
+    pub fn change_secret(&self, secret: &str) {
+        self.credentials.gateway(secret);
+        *self.script.secret.lock().unwrap() = secret.to_owned();
     }
 
     // --- its metadata ---
@@ -164,14 +173,21 @@ impl AuthorizationServer {
         *self.script.openid_alone.lock().unwrap() = true;
     }
 
-    /// How often its metadata was asked for, at any of its places.
-    pub fn metadata_requests(&self) -> usize {
-        *self.script.metadata_requests.borrow()
+    /// The paths at which its metadata was looked for, in order.
+    pub fn metadata_requests(&self) -> Vec<String> {
+        self.script.metadata_requests.borrow().clone()
+    }
+
+    /// Becomes an issuer with this path. Its metadata is wherever RFC 8414 says, unless it knows OpenID alone.
+    pub fn be_issuer_at(&mut self, path: &str) {
+        let issuer = format!("{}{path}", self.issuer());
+        self.claim_in_metadata(&json!({ "issuer": issuer }));
+        self.issuer = issuer;
     }
 
     /// Its introspection endpoint.
     pub fn introspection_endpoint(&self) -> String {
-        format!("{}/introspect", self.issuer())
+        format!("{}/introspect", self.script.origin)
     }
 
     // --- its tokens ---
@@ -226,9 +242,9 @@ impl AuthorizationServer {
         self.script.key.lock().unwrap().clone()
     }
 
-    /// Signs with a new key from now on, and publishes the old one no longer.
-    pub fn rotate_key(&self) {
-        *self.script.key.lock().unwrap() = SigningKey::new();
+    /// Signs with `key` from now on, and publishes no other.
+    pub fn use_key(&self, key: SigningKey) {
+        *self.script.key.lock().unwrap() = key;
     }
 
     /// From now on its key set is this, or again what it is with `None`.
