@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use expect_test::expect_file;
+use phantomgate_introspection::Vendor;
+use strum::VariantArray as _;
 
 use super::*;
 
@@ -147,4 +149,19 @@ fn the_route_in_the_readme_is_valid() {
     if let Err(report) = parse_with_secrets(&format!("{head}{block}").replace("{ file: secret }", "{ env: PATH }")) {
         panic!("{report}");
     }
+}
+
+#[test]
+fn every_authorization_server_in_the_documentation_is_configured_validly() {
+    let document = include_str!("../../../docs/authorization-servers.md");
+    let mut blocks = document.split("```yaml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0);
+    let common = blocks.next().unwrap();
+    let mut count = 0;
+    for block in blocks {
+        if let Err(report) = parse_with_secrets(&format!("{common}{block}")) {
+            panic!("{block}\n{report}");
+        }
+        count += 1;
+    }
+    assert_eq!(count, Vendor::VARIANTS.len() - 1, "one for each product, and none for `standard`");
 }
