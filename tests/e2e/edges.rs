@@ -21,7 +21,7 @@ async fn while_entries_end_all_the_time_no_request_of_three_hundred_thousand_fai
     let load = Load::run(world.gateway.address(), "/mcp", CONNECTIONS, REQUESTS / CONNECTIONS, &tokens).await;
 
     let introspections = world.authorization_server.requests().len();
-    println!("{load:?}; {introspections} introspections");
+    eprintln!("{load:?}; {introspections} introspections");
     assert_eq!(load.answers.get(&200), Some(&REQUESTS), "{load:?}");
     assert_eq!((upstream.requests(), upstream.unswapped()), (REQUESTS, 0));
     // Every entry ended at least twice, and none was asked about more than once at a time.
