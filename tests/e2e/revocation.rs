@@ -115,6 +115,29 @@ async fn what_was_made_from_a_revoked_token_is_made_anew() {
 }
 
 #[tokio::test]
+async fn an_exchange_that_was_under_way_is_not_kept_for_a_token_that_was_revoked() {
+    let mut given = Given::new().await;
+    given.config["routes"][0]["credential"] = json!({ "kind": "exchange", "audience": "upstream" });
+    let world = given.start().await;
+    let token = world.authorization_server.issue(json!({ "sub": "mallory" }));
+    let exchanged = json!({
+        "access_token": "of-mallory", "token_type": "Bearer", "expires_in": 300,
+        "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+    });
+    let release = world.authorization_server.hold_exchanges(&exchanged);
+    let asking = tokio::spawn(world.get("/mcp").bearer_auth(&token).answer());
+    world.authorization_server.exchanged(1).await;
+
+    world.revoke(json!({ "subject": "mallory" })).await;
+    world.authorization_server.answer(&token, Answer::Inactive);
+    release.send(true).unwrap();
+    asking.await.unwrap();
+
+    assert_eq!(status(&world, &token).await, 401);
+    assert_eq!(world.authorization_server.introspections(&token), 2);
+}
+
+#[tokio::test]
 async fn a_jwt_that_is_verified_here_is_forgotten_too_and_verified_again() {
     let mut given = Given::new().await;
     given.config["routes"][0]["accepts"] = json!(["jwt"]);

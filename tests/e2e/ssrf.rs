@@ -1,6 +1,6 @@
 //! Requests of the gateway's own go where the operator sent them, and nowhere else that a document may name.
 
-use e2e::{AnswerExt, Given, World};
+use e2e::{Answer, AnswerExt, Given, World};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -13,8 +13,8 @@ impl Bystander {
         Self(TcpListener::bind("127.0.0.2:0").await.unwrap())
     }
 
-    fn url(&self, host: &str) -> String {
-        format!("http://{host}:{}/introspect", self.0.local_addr().unwrap().port())
+    fn url(&self) -> String {
+        format!("http://{}/introspect", self.0.local_addr().unwrap())
     }
 
     async fn was_left_alone(self) -> bool {
@@ -35,7 +35,7 @@ async fn told(member: &str, url: &str, accepts: &str) -> World {
 #[tokio::test]
 async fn an_introspection_endpoint_at_another_private_address_is_not_called() {
     let bystander = Bystander::new().await;
-    let world = told("introspection_endpoint", &bystander.url("127.0.0.2"), "opaque").await;
+    let world = told("introspection_endpoint", &bystander.url(), "opaque").await;
     let token = world.valid_token();
 
     world.get("/mcp").bearer_auth(&token).answer().await.assert_status(503);
@@ -46,8 +46,22 @@ async fn an_introspection_endpoint_at_another_private_address_is_not_called() {
 #[tokio::test]
 async fn a_key_set_at_another_private_address_is_not_fetched() {
     let bystander = Bystander::new().await;
-    let world = told("jwks_uri", &bystander.url("127.0.0.2"), "jwt").await;
+    let world = told("jwks_uri", &bystander.url(), "jwt").await;
     let token = world.authorization_server.issue_jwt(&json!({}));
+
+    world.get("/mcp").bearer_auth(&token).answer().await.assert_status(503);
+
+    assert!(bystander.was_left_alone().await);
+}
+
+#[tokio::test]
+async fn metadata_is_not_looked_for_where_a_redirect_leads() {
+    let bystander = Bystander::new().await;
+    let mut given = Given::new().await;
+    given.config["authorization_servers"]["main"].as_object_mut().unwrap().remove("endpoints");
+    given.authorization_server.answer_metadata(Answer::Redirect(bystander.url()));
+    let world = given.start().await;
+    let token = world.valid_token();
 
     world.get("/mcp").bearer_auth(&token).answer().await.assert_status(503);
 
@@ -61,7 +75,7 @@ async fn an_address_that_the_operator_allows_is_called() {
     main.as_object_mut().unwrap().remove("endpoints");
     main["allowed_addresses"] = json!(["127.0.0.0/8"]);
     let bystander = Bystander::new().await;
-    given.authorization_server.claim_in_metadata(&json!({ "introspection_endpoint": bystander.url("127.0.0.2") }));
+    given.authorization_server.claim_in_metadata(&json!({ "introspection_endpoint": bystander.url() }));
     let world = given.start().await;
     let token = world.valid_token();
 

@@ -35,7 +35,9 @@ async fn metadata(State(script): State<Arc<Script>>, uri: Uri) -> Response {
     if *script.openid_alone.lock().unwrap() && !is_openid {
         return StatusCode::NOT_FOUND.into_response();
     }
-    axum::Json(script.metadata.lock().unwrap().clone()).into_response()
+    let scripted = script.metadata_answer.lock().unwrap().clone();
+    let answer = scripted.unwrap_or_else(|| Answer::json(200, &script.metadata.lock().unwrap()));
+    respond(&script, "", answer).await
 }
 
 async fn key_set(State(script): State<Arc<Script>>) -> Response {
@@ -74,8 +76,15 @@ async fn exchange(State(script): State<Arc<Script>>, headers: HeaderMap, body: B
 /// A new token for what was asked, with the members that the grant's specification wants.
 fn exchanged(script: &Script, request: &FormRequest) -> Value {
     let first = |name: &str| request.field(name).first().map(|value| json!(value));
+    let id = uuid::Uuid::new_v4().simple();
+    let token = if request.field("requested_token_type") == ["urn:ietf:params:oauth:token-type:jwt"] {
+        let audience = first("resource").or_else(|| first("audience"));
+        Jwt::new("at+jwt", json!({ "aud": audience, "jti": id.to_string() })).sign(&script.key.lock().unwrap())
+    } else {
+        format!("exchanged-{id}")
+    };
     let mut answer = json!({
-        "access_token": format!("exchanged-{}", uuid::Uuid::new_v4().simple()),
+        "access_token": token,
         "token_type": "Bearer",
         "expires_in": 300,
         "scope": first("scope"),

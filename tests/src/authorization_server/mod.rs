@@ -101,6 +101,7 @@ struct Script {
     secret: Mutex<String>,
     key: Mutex<SigningKey>,
     metadata: Mutex<Value>,
+    metadata_answer: Mutex<Option<Answer>>,
     openid_alone: Mutex<bool>,
     answers: Mutex<HashMap<String, Answer>>,
     outage: Mutex<Option<Answer>>,
@@ -134,6 +135,7 @@ impl AuthorizationServer {
             audience: audience.to_owned(),
             secret: Mutex::new(CLIENT_SECRET.to_owned()),
             key: Mutex::default(),
+            metadata_answer: Mutex::default(),
             openid_alone: Mutex::default(),
             answers: Mutex::default(),
             outage: Mutex::default(),
@@ -166,6 +168,11 @@ impl AuthorizationServer {
     /// Lays members over its metadata; `null` removes one.
     pub fn claim_in_metadata(&self, members: &Value) {
         overlay(&mut self.script.metadata.lock().unwrap(), members);
+    }
+
+    /// From now on this is where its metadata should be.
+    pub fn answer_metadata(&self, answer: Answer) {
+        *self.script.metadata_answer.lock().unwrap() = Some(answer);
     }
 
     /// Has its metadata where OpenID Connect Discovery puts it, and not where RFC 8414 does.
@@ -303,14 +310,27 @@ impl AuthorizationServer {
 
     // --- the token endpoint ---
 
-    /// Lays members over its answers to exchanges; `null` removes one.
+    /// From now on lays members over its answers to exchanges; `null` removes one.
     pub fn claim_in_exchanges(&self, members: &Value) {
-        overlay(&mut self.script.exchange.lock().unwrap(), members);
+        *self.script.exchange.lock().unwrap() = members.clone();
+    }
+
+    /// Makes exchanges wait until the returned sender is dropped or sent `true`, and answers all of them with `token`.
+    pub fn hold_exchanges(&self, token: &Value) -> watch::Sender<bool> {
+        let (release, released) = watch::channel(false);
+        self.answer_exchanges(Some(Answer::Held(released, Box::new(Answer::json(200, token)))));
+        release
     }
 
     /// From now on every exchange gets this answer, or again a token with `None`.
     pub fn answer_exchanges(&self, answer: Option<Answer>) {
         *self.script.exchange_answer.lock().unwrap() = answer;
+    }
+
+    /// Waits until the gateway has exchanged this often.
+    pub async fn exchanged(&self, times: usize) {
+        let mut exchanges = self.script.exchanges.subscribe();
+        within("an exchange", exchanges.wait_for(|exchanges| exchanges.len() >= times)).await.unwrap();
     }
 
     /// Every exchange so far.
