@@ -297,7 +297,7 @@ mod tests {
             Rejection::InactiveToken(Inactive::Denied),
             Rejection::WrongAudience,
             Rejection::InsufficientScope(ScopeSet::from_granted("users:read")),
-            Rejection::IntrospectionUnavailable(Arc::new(Unavailable::Status(500))),
+            Rejection::IntrospectionUnavailable(Arc::new(Unavailable::Overloaded)),
             Rejection::UpstreamUnavailable(UpstreamFault::Unreachable),
             Rejection::UpstreamUnavailable(UpstreamFault::Timeout),
             Rejection::Internal("a test"),

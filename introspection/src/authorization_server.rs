@@ -180,6 +180,19 @@ impl AuthorizationServer {
         }
     }
 
+    /// Whether it is not asked at present, because it failed again and again.
+    pub(crate) fn is_given_up(&self) -> bool {
+        false
+    }
+
+    /// What `jwe` holds, encrypted to us (RFC 7516).
+    ///
+    /// # Errors
+    /// [`VerificationError`].
+    pub fn decrypt(&self, _jwe: &str) -> Result<zeroize::Zeroizing<Vec<u8>>, VerificationError> {
+        Err(VerificationError::Invalid("no decryption yet"))
+    }
+
     /// The claims of `jwt`, if a key of this authorization server signed it and it is what is expected, at the time `now`.
     ///
     /// # Errors
@@ -219,7 +232,7 @@ impl AuthorizationServer {
             // RFC 7517 §8.5, and what servers send in its place.
             match transport.get(url, "application/jwk-set+json, application/json", MAX_KEY_SET).await? {
                 (StatusCode::OK, body) => KeySet::parse(&body),
-                (other, _) => Err(Unavailable::Status(other.as_u16())),
+                (other, _) => Err(Unavailable::Status { status: other.as_u16(), retry_after: None }),
             }
         }
     }

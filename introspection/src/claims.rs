@@ -98,6 +98,11 @@ impl Claims {
         seconds.map(|seconds| Some(NumericDate::from_seconds(seconds))).ok_or_else(wrong)
     }
 
+    /// The object that is the member `name`.
+    pub fn object(&self, name: &str) -> Option<Self> {
+        self.get(name)?.as_object().cloned().map(Self)
+    }
+
     /// The names of all members.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)

@@ -32,9 +32,14 @@ pub enum Unavailable {
     /// The authorization server refuses *us*: the client identifier or its secret is wrong, or may not introspect.
     #[error("it refuses our client credentials (status {0})")]
     ClientRefused(u16),
-    /// Any other status than 200.
-    #[error("it answered with status {0}")]
-    Status(u16),
+    /// Any other status than the one that goes with an answer.
+    #[error("it answered with status {status}")]
+    Status {
+        /// The status.
+        status: u16,
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
+    },
     /// The body is larger than any introspection response or metadata document should be.
     #[error("its answer is larger than {0} bytes")]
     TooLarge(usize),
@@ -56,12 +61,32 @@ pub enum Unavailable {
     /// The configuration names no client, so there is nobody to ask as.
     #[error("we are no client of it")]
     NoClient,
+    /// It has failed again and again, and is not asked until this has passed.
+    #[error("it failed again and again; it is asked again in {0:?}")]
+    CircuitOpen(Duration),
     /// As many requests as may are waiting for it already.
     #[error("too many requests are waiting for it")]
     Overloaded,
     /// The task that asked was ended before it had an answer: the gateway is shutting down.
     #[error("the introspection was given up")]
     Abandoned,
+}
+
+impl From<Unavailable> for IntrospectionError {
+    fn from(unavailable: Unavailable) -> Self {
+        Self::Unavailable(unavailable.into())
+    }
+}
+
+impl Unavailable {
+    /// When to try again, as far as is known: at most a minute, whatever a server says.
+    pub fn retry_after(&self) -> Duration {
+        let span = match self {
+            Self::CircuitOpen(span) | Self::Status { retry_after: Some(span), .. } => *span,
+            _ => Duration::from_secs(2),
+        };
+        span.clamp(Duration::from_secs(1), Duration::from_secs(60))
+    }
 }
 
 impl From<reqwest::Error> for Unavailable {

@@ -175,7 +175,7 @@ pub(crate) async fn fetch(transport: Transport, issuer: Issuer) -> Result<Author
     for url in issuer.metadata_urls() {
         match transport.get(url, "application/json", MAX_BODY).await? {
             (StatusCode::OK, body) => return AuthorizationServerMetadata::parse(&body, &issuer),
-            (other, _) => last = Unavailable::Status(other.as_u16()),
+            (other, _) => last = Unavailable::Status { status: other.as_u16(), retry_after: None },
         }
     }
     Err(last)

@@ -153,13 +153,13 @@ mod tests {
 
         async fn down(self) -> Result<u32, Unavailable> {
             self.0.fetch_add(1, Ordering::Relaxed);
-            Err(Unavailable::Status(502))
+            Err(Unavailable::Status { status: 502, retry_after: None })
         }
 
         async fn hangs(self) -> Result<u32, Unavailable> {
             self.0.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_secs(60)).await;
-            Err(Unavailable::Status(504))
+            Err(Unavailable::Status { status: 504, retry_after: None })
         }
 
         fn asked(&self) -> u32 {
@@ -183,7 +183,7 @@ mod tests {
     async fn a_first_failure_is_everybodys_for_a_moment() {
         let (server, remote) = (Server::default(), Remote::new("it", MAX_AGE));
         for _ in 0..3 {
-            assert!(matches!(remote.get(|| server.clone().down()).await, Err(Unavailable::Status(502))));
+            assert!(matches!(remote.get(|| server.clone().down()).await, Err(Unavailable::Status { status: 502, .. })));
         }
         assert_eq!(server.asked(), 1);
         advance(COOL_DOWN).await;

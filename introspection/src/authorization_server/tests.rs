@@ -70,7 +70,7 @@ async fn without_keys_nothing_is_said_of_a_token() {
     server.answer("/jwks", 500, "");
     let peer = AuthorizationServer::new(&server.config()).unwrap();
     let error = peer.verify(&jwt, &EXPECTED, NOW).await.unwrap_err();
-    assert!(matches!(error, VerificationError::Unavailable(Unavailable::Status(500))), "{error}");
+    assert!(matches!(error, VerificationError::Unavailable(Unavailable::Status { status: 500, .. })), "{error}");
     server.answer("/jwks", 200, "x".repeat(MAX_KEY_SET + 1));
     let peer = AuthorizationServer::new(&server.config()).unwrap();
     let error = peer.verify(&jwt, &EXPECTED, NOW).await.unwrap_err();
@@ -137,5 +137,5 @@ async fn it_is_ready_when_what_is_needed_for_certain_is_at_hand() {
     config.client = None;
     server.answer("/jwks", 503, "");
     let error = AuthorizationServer::new(&config).unwrap().prepare().await.unwrap_err();
-    assert!(matches!(error, Unavailable::Status(503)), "{error}");
+    assert!(matches!(error, Unavailable::Status { status: 503, .. }), "{error}");
 }
