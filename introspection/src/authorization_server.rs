@@ -12,9 +12,9 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::claims::Claims;
-use crate::client_authentication::ClientAuthentication;
+use crate::client_authentication::{AssertionAudience, Authenticator, Credentials};
 use crate::clock::NumericDate;
-use crate::config::{Client, Config, Endpoints, JwtRules, ResponseForm};
+use crate::config::{Config, Endpoints, JwtRules, ResponseForm};
 use crate::error::{BuildError, Unavailable};
 use crate::jwt::{self, Expected, SignedJwt, VerificationError};
 use crate::key_set::{KeySet, MAX_KEY_SET};
@@ -38,7 +38,7 @@ const KEYS_MAX_AGE: Duration = Duration::from_secs(10 * 60);
 pub struct AuthorizationServer {
     transport: Transport,
     issuer: Issuer,
-    client: Option<Client>,
+    client: Option<Authenticator>,
     endpoints: Endpoints,
     jwt: JwtRules,
     /// Whether its keys are needed for certain.
@@ -82,7 +82,11 @@ impl AuthorizationServer {
         Ok(Self {
             transport: Transport::new(config)?,
             issuer: config.issuer.clone(),
-            client: config.client.clone(),
+            client: config
+                .client
+                .as_ref()
+                .map(|client| Authenticator::new(client, config.tls.identity.is_some()))
+                .transpose()?,
             endpoints: config.endpoints.clone(),
             jwt: config.jwt.clone(),
             needs_keys: config.verifies_jwts || config.introspection.response != ResponseForm::Json,
@@ -101,7 +105,7 @@ impl AuthorizationServer {
 
     /// The client we are registered as.
     pub fn client_id(&self) -> Option<&str> {
-        self.client.as_ref().map(|client| client.id.as_str())
+        self.client.as_ref().map(Authenticator::client_id)
     }
 
     /// Makes sure that what is needed to work with it is at hand: its endpoints, and its keys where it signs for us. Costs
@@ -144,13 +148,20 @@ impl AuthorizationServer {
         let _permit = self.in_flight.acquire().await.map_err(|_closed| Unavailable::Abandoned)?;
         let client = self.client.as_ref().ok_or(Unavailable::NoClient)?;
         let url = self.endpoint(endpoint).await?;
+        let audience = match client.assertion_audience() {
+            None | Some(AssertionAudience::Issuer) => self.issuer.to_string(),
+            Some(AssertionAudience::Endpoint) => url.to_string(),
+            Some(AssertionAudience::TokenEndpoint) => self.endpoint(Endpoint::Token).await?.to_string(),
+            Some(AssertionAudience::Fixed(audience)) => audience.clone(),
+        };
+        let credentials = client.credentials(&audience, NumericDate::now())?;
         let mut request = self
             .transport
             .post(url)?
             .header(ACCEPT, accept)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(encode(form, client));
-        if let Some(authorization) = client.authentication.authorization_header(&client.id) {
+            .body(encode(form, &credentials));
+        if let Some(authorization) = credentials.header {
             request = request.header(AUTHORIZATION, authorization);
         }
         let response = request.send().await?;
@@ -168,10 +179,7 @@ impl AuthorizationServer {
         if let Some(url) = by_hand {
             return Ok(url.clone());
         }
-        let mtls = self
-            .client
-            .as_ref()
-            .is_some_and(|client| matches!(client.authentication, ClientAuthentication::TlsClientAuth));
+        let mtls = self.client.as_ref().is_some_and(Authenticator::is_by_certificate);
         let fetch = || metadata::fetch(self.transport.clone(), self.issuer.clone());
         let metadata = self.metadata.get(fetch).await?;
         match endpoint {
@@ -240,10 +248,10 @@ impl AuthorizationServer {
 
 /// Every value is form-encoded, so a token cannot add fields of its own. Token and secret are in the result: it is for the
 /// HTTP client, which keeps it until it is sent, and for nobody else.
-fn encode(form: &[(&str, &str)], client: &Client) -> String {
+fn encode(form: &[(&str, &str)], credentials: &Credentials) -> String {
     let mut body = form_urlencoded::Serializer::new(String::new());
     body.extend_pairs(form);
-    client.authentication.append_to(&client.id, &mut body);
+    body.extend_pairs(credentials.form.iter().map(|(name, value)| (name, value.as_str())));
     body.finish()
 }
 
