@@ -297,7 +297,7 @@ mod tests {
             Rejection::InactiveToken(Inactive::Denied),
             Rejection::WrongAudience,
             Rejection::InsufficientScope(ScopeSet::from_granted("users:read")),
-            Rejection::IntrospectionUnavailable(Arc::new(Unavailable::Overloaded)),
+            Rejection::IntrospectionUnavailable(Arc::new(Unavailable::Status { status: 500, retry_after: None })),
             Rejection::UpstreamUnavailable(UpstreamFault::Unreachable),
             Rejection::UpstreamUnavailable(UpstreamFault::Timeout),
             Rejection::Internal("a test"),

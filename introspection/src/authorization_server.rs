@@ -4,13 +4,14 @@
 //! way. Follows no redirect, uses no proxy of the environment, caches no answer.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use tokio::sync::Semaphore;
 use url::Url;
 
+use crate::breaker::{Breaker, Sign};
 use crate::claims::Claims;
 use crate::client_authentication::{AssertionAudience, Authenticator, Credentials};
 use crate::clock::NumericDate;
@@ -49,6 +50,7 @@ pub struct AuthorizationServer {
     keys: Remote<KeySet>,
     timeout: Duration,
     in_flight: Semaphore,
+    breaker: Breaker,
 }
 
 /// An endpoint where we authenticate.
@@ -95,6 +97,7 @@ impl AuthorizationServer {
             keys: Remote::new("the keys of an authorization server", KEYS_MAX_AGE),
             timeout: config.introspection.timeout,
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
+            breaker: Breaker::default(),
         })
     }
 
@@ -133,10 +136,13 @@ impl AuthorizationServer {
         accept: &'static str,
         form: &[(&str, &str)],
     ) -> Result<Answer, Unavailable> {
-        match tokio::time::timeout(self.timeout, self.send(endpoint, accept, form)).await {
-            Ok(answer) => answer,
-            Err(_elapsed) => Err(Unavailable::Timeout(self.timeout)),
+        let admitted = self.breaker.admit(Instant::now()).map_err(Unavailable::CircuitOpen)?;
+        let outcome = tokio::time::timeout(self.timeout, self.send(endpoint, accept, form)).await;
+        let outcome = outcome.unwrap_or_else(|_elapsed| Err(Unavailable::Timeout(self.timeout)));
+        if let Some(sign) = sign(&outcome) {
+            self.breaker.note(admitted, sign, Instant::now());
         }
+        outcome
     }
 
     async fn send(
@@ -190,7 +196,7 @@ impl AuthorizationServer {
 
     /// Whether it is not asked at present, because it failed again and again.
     pub(crate) fn is_given_up(&self) -> bool {
-        false
+        self.breaker.is_open()
     }
 
     /// What `jwe` holds, encrypted to us (RFC 7516).
@@ -244,6 +250,21 @@ impl AuthorizationServer {
             }
         }
     }
+}
+
+/// What came of a request tells of the server, if it tells anything.
+fn sign(outcome: &Result<Answer, Unavailable>) -> Option<Sign> {
+    match outcome {
+        Ok(Answer { status, .. }) => Some(if is_outage(status.as_u16()) { Sign::Outage } else { Sign::Life }),
+        Err(Unavailable::Transport(_) | Unavailable::Timeout(_)) => Some(Sign::Outage),
+        Err(Unavailable::Status { status, .. }) if is_outage(*status) => Some(Sign::Outage),
+        Err(_) => None,
+    }
+}
+
+/// What gateways answer for a server that is away. A plain 500 may be about one token.
+fn is_outage(status: u16) -> bool {
+    (502..=504).contains(&status)
 }
 
 /// Every value is form-encoded, so a token cannot add fields of its own. Token and secret are in the result: it is for the
