@@ -10,6 +10,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use tokio::sync::Semaphore;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::breaker::{Breaker, Sign};
 use crate::claims::Claims;
@@ -17,10 +18,12 @@ use crate::client_authentication::{AssertionAudience, Authenticator, Credentials
 use crate::clock::NumericDate;
 use crate::config::{Config, Endpoints, JwtRules, ResponseForm};
 use crate::error::{BuildError, Unavailable};
+use crate::jwe::DecryptionKey;
 use crate::jwt::{self, Expected, SignedJwt, VerificationError};
 use crate::key_set::{KeySet, MAX_KEY_SET};
 use crate::metadata::{self, AuthorizationServerMetadata, Issuer};
 use crate::remote::Remote;
+use crate::secret::FromSecret;
 use crate::transport::{self, Transport};
 
 /// The largest answer read, in bytes. Real ones have a few hundred to a few thousand.
@@ -42,6 +45,7 @@ pub struct AuthorizationServer {
     client: Option<Authenticator>,
     endpoints: Endpoints,
     jwt: JwtRules,
+    decryption_key: Option<FromSecret<DecryptionKey>>,
     /// Whether its keys are needed for certain.
     needs_keys: bool,
     /// Whether it is asked about tokens for certain.
@@ -91,6 +95,13 @@ impl AuthorizationServer {
                 .transpose()?,
             endpoints: config.endpoints.clone(),
             jwt: config.jwt.clone(),
+            decryption_key: match &config.introspection.decryption_key {
+                None => None,
+                Some(key) => {
+                    let key = FromSecret::new(key.clone(), DecryptionKey::from_pem);
+                    Some(key.ok_or(BuildError::DecryptionKey)?)
+                }
+            },
             needs_keys: config.verifies_jwts || config.introspection.response != ResponseForm::Json,
             needs_introspection: config.client.is_some() && !config.verifies_jwts,
             metadata: Remote::new("the metadata of an authorization server", METADATA_MAX_AGE),
@@ -138,7 +149,7 @@ impl AuthorizationServer {
     ) -> Result<Answer, Unavailable> {
         let admitted = self.breaker.admit(Instant::now()).map_err(Unavailable::CircuitOpen)?;
         let outcome = tokio::time::timeout(self.timeout, self.send(endpoint, accept, form)).await;
-        let outcome = outcome.unwrap_or_else(|_elapsed| Err(Unavailable::Timeout(self.timeout)));
+        let outcome = outcome.unwrap_or(Err(Unavailable::Timeout(self.timeout)));
         if let Some(sign) = sign(&outcome) {
             self.breaker.note(admitted, sign, Instant::now());
         }
@@ -203,8 +214,10 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// [`VerificationError`].
-    pub fn decrypt(&self, _jwe: &str) -> Result<zeroize::Zeroizing<Vec<u8>>, VerificationError> {
-        Err(VerificationError::Invalid("no decryption yet"))
+    pub fn decrypt(&self, jwe: &str) -> Result<Zeroizing<Vec<u8>>, VerificationError> {
+        let key =
+            self.decryption_key.as_ref().ok_or(VerificationError::Invalid("we have no key to decrypt it with"))?;
+        key.current().decrypt(jwe).ok_or(VerificationError::Invalid("it cannot be decrypted"))
     }
 
     /// The claims of `jwt`, if a key of this authorization server signed it and it is what is expected, at the time `now`.

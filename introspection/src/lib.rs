@@ -28,6 +28,7 @@ mod error;
 mod files;
 mod flight;
 mod introspector;
+pub mod jwe;
 pub mod jwt;
 pub mod key_set;
 pub mod metadata;

@@ -49,9 +49,11 @@ impl Secret {
 /// What is made of a secret, and made again when the secret has changed: a key.
 pub(crate) struct FromSecret<T> {
     secret: Secret,
-    make: Box<dyn Fn(&str) -> Option<T> + Send + Sync>,
+    make: Make<T>,
     known: Mutex<Made<T>>,
 }
+
+type Make<T> = Box<dyn Fn(&str) -> Option<T> + Send + Sync>;
 
 struct Made<T> {
     value: Arc<T>,
