@@ -43,7 +43,9 @@ pub fn authorize(
     token: Arc<CachedToken<DerivedCredentials>>,
 ) -> Result<Grant, Rejection> {
     let active = token.active();
-    if !active.audience.iter().any(|audience| audience == protection.resource.as_str()) {
+    let is_ours =
+        |audience: &String| audience == protection.resource.as_str() || protection.audiences.contains(audience);
+    if !active.audience.iter().any(is_ours) {
         return Err(Rejection::WrongAudience);
     }
     if !active.scope.contains_all(&protection.scopes) {

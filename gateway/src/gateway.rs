@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use phantomgate_introspection::{Accepts, BuildError, Introspector, NumericDate};
+use phantomgate_introspection::{BuildError, Introspector, NumericDate};
 use phantomgate_upstreams::Upstream;
 
-use crate::config::{Config, CredentialConfig, ProtectionConfig, RouteConfig, SigningConfig};
+use crate::config::{Config, CredentialConfig, ProtectionConfig, RouteConfig, SignedConfig, SigningConfig};
 use crate::route::{Protection, Route, RouteTable};
 use crate::signing::{KeyError, SignedCredential, Signer};
 use crate::token_swap::DerivedCredentials;
@@ -113,16 +113,20 @@ impl Parts<'_> {
         let server = self.config.authorization_servers.get(index).ok_or_else(missing)?;
         let credential = match &protection.credential {
             CredentialConfig::None => None,
-            CredentialConfig::Signed { audience } => Some(SignedCredential {
+            CredentialConfig::Signed(SignedConfig { audience, .. }) => Some(SignedCredential {
                 signer: self.signer.ok_or(GatewayError::Inconsistent("the signing keys"))?.clone(),
                 audience: audiences.entry(audience.clone()).or_insert_with(|| audience.as_str().into()).clone(),
             }),
+            CredentialConfig::Jwt | CredentialConfig::Exchange(_) | CredentialConfig::Header(_) => {
+                return Err(GatewayError::Inconsistent("a credential of a kind that is not served yet"));
+            }
         };
         Ok(Protection {
             resource: protection.resource.clone(),
             authorization_server: server.issuer.to_string(),
             introspector: self.introspectors.get(index).ok_or_else(missing)?.clone(),
-            accepts: Accepts::default(),
+            audiences: protection.audiences.clone(),
+            accepts: protection.accepts,
             scopes: protection.scopes.clone(),
             credential,
         })

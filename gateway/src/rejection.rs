@@ -199,8 +199,10 @@ impl Rejection {
         if let Some(challenge) = protection.and_then(|protection| self.challenge(protection)) {
             answer.insert(header::WWW_AUTHENTICATE, challenge);
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            answer.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        if let Self::IntrospectionUnavailable(unavailable) = self {
+            let span = unavailable.retry_after();
+            let seconds = span.as_secs() + u64::from(span.subsec_nanos() > 0);
+            answer.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         answer
     }
@@ -272,6 +274,7 @@ mod tests {
         let issuer = Issuer::parse("https://login.example.com").unwrap();
         Protection {
             resource: "https://mcp.example.com/mcp".parse().unwrap(),
+            audiences: Vec::new(),
             authorization_server: issuer.to_string(),
             introspector: Introspector::new(&Config::new(issuer)).unwrap(),
             accepts: Accepts::default(),

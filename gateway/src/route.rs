@@ -31,6 +31,8 @@ pub struct Route {
 pub struct Protection {
     /// The audience a token must carry.
     pub resource: ResourceIdentifier,
+    /// Further audiences that will do in its place.
+    pub audiences: Vec<String>,
     /// The issuer of the tokens.
     pub authorization_server: String,
     /// Knows the tokens.

@@ -25,6 +25,7 @@ pub mod client_authentication;
 pub mod clock;
 pub mod config;
 mod error;
+pub mod exchange;
 mod files;
 mod flight;
 mod introspector;

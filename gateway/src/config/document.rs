@@ -1,5 +1,14 @@
 //! The configuration as people write it. These comments are the reference: the JSON Schema repeats them.
 
+mod authorization_server;
+mod credential;
+
+pub(crate) use authorization_server::{
+    Assertion, AssertionAlgorithm, Authentication, AuthorizationServer, Cache, Client, Endpoints, Introspection, Jwt,
+    Tls,
+};
+pub(crate) use credential::{Credential, CredentialKind, TokenType};
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -15,6 +24,8 @@ use super::values::Span;
 pub(crate) struct Document {
     /// Where to listen, for HTTP/1.1 and cleartext HTTP/2. At least one.
     pub(crate) listeners: Vec<Listener>,
+    /// Where the operator's own requests are answered: health, metrics, revocations. Nowhere when left out.
+    pub(crate) admin: Option<Admin>,
     /// How long requests under way may take to finish after SIGTERM.
     #[serde(default = "defaults::drain_timeout")]
     pub(crate) drain_timeout: Span,
@@ -37,87 +48,25 @@ pub(crate) struct Listener {
     pub(crate) address: String,
 }
 
-/// An authorization server, and who we are to it.
+/// Where the operator's own requests are answered, and who may send them.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct AuthorizationServer {
-    /// Its issuer identifier, to the letter: an https URL (http on loopback). Its metadata (RFC 8414, OpenID) is found
-    /// from here.
-    pub(crate) issuer: String,
-    /// The client we are registered as.
-    pub(crate) client: Client,
-    /// Endpoints set by hand, where there is no metadata or it is wrong.
-    #[serde(default)]
-    pub(crate) endpoints: Endpoints,
-    /// How tokens are introspected.
-    #[serde(default)]
-    pub(crate) introspection: Introspection,
-    /// How long answers are kept, and how many.
-    #[serde(default)]
-    pub(crate) cache: Cache,
-}
-
-/// The client we are registered as, with the right to introspect tokens.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Client {
-    /// Its identifier.
-    pub(crate) id: String,
-    /// Its secret.
-    pub(crate) secret: Secret,
-    /// How it authenticates.
-    #[serde(default)]
-    pub(crate) authentication: Authentication,
+pub(crate) struct Admin {
+    /// IP address and port, apart from those of the listeners.
+    pub(crate) address: String,
+    /// What requests must carry as `Authorization: Bearer …`. Needed where the address is not a loopback one.
+    pub(crate) token: Option<Secret>,
 }
 
 /// Where a secret is. It is never written into this file.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Secret {
-    /// A file with nothing but the secret in it (a final line break is cut off), relative to the folder of this one.
+    /// A file with nothing but the secret in it (a final line break is cut off), relative to the folder of this one. It is
+    /// read again when it changes.
     pub(crate) file: Option<PathBuf>,
     /// The name of an environment variable.
     pub(crate) env: Option<String>,
-}
-
-/// Client authentication, by its registered names (RFC 7591).
-#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Authentication {
-    /// In the Authorization header (RFC 6749 §2.3.1).
-    #[default]
-    ClientSecretBasic,
-    /// In the form.
-    ClientSecretPost,
-}
-
-/// Endpoints set by hand.
-#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Endpoints {
-    /// The introspection endpoint (RFC 7662): an https URL (http on loopback).
-    pub(crate) introspection: Option<String>,
-}
-
-/// How tokens are introspected.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Introspection {
-    /// The time for one answer, 10ms to 60s. After it the agent gets 503.
-    pub(crate) timeout: Span,
-}
-
-/// How long answers are kept, and how many.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Cache {
-    /// The longest life of an answer about an active token, 1s to 24h. Never longer than the token itself.
-    pub(crate) max_ttl: Span,
-    /// The life of an answer about an inactive token, at most 10m.
-    pub(crate) negative_ttl: Span,
-    /// How many active tokens are kept; a tenth as many inactive ones.
-    #[schemars(range(min = 1))]
-    pub(crate) max_entries: u64,
 }
 
 /// Our own keys. Their public halves are published at `/.well-known/jwks.json`.
@@ -147,6 +96,10 @@ pub enum SigningAlgorithm {
     ES256,
     /// Ed25519: a little faster.
     EdDSA,
+    /// RSA PKCS #1 v1.5, 2048 bits: slow to sign, for upstreams that know nothing else.
+    RS256,
+    /// RSA PSS, 2048 bits.
+    PS256,
 }
 
 /// A named group of endpoints that serve the same thing.
@@ -188,11 +141,38 @@ pub(crate) struct Route {
     pub(crate) resource: Option<String>,
     /// Who knows the tokens: the name of an authorization server.
     pub(crate) authorization_server: Option<String>,
+    /// Which tokens are taken. A JWT on a route that takes opaque tokens alone is introspected like any other.
+    #[serde(default = "defaults::accepts")]
+    pub(crate) accepts: Vec<TokenForm>,
+    /// Further audiences that will do in place of `resource`, where the authorization server has names of its own for it.
+    #[serde(default)]
+    pub(crate) audiences: Vec<String>,
+    /// Bounds for this route, below those of the authorization server.
+    #[serde(default)]
+    pub(crate) cache: RouteCache,
     /// What a token must have been granted, all of it.
     #[serde(default)]
     pub(crate) scopes: Vec<String>,
     /// What the upstream gets in place of the token.
     pub(crate) credential: Option<Credential>,
+}
+
+/// A form of access token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TokenForm {
+    /// One that tells nothing: the authorization server is asked (RFC 7662).
+    Opaque,
+    /// A JWT access token (RFC 9068), verified here with the authorization server's keys.
+    Jwt,
+}
+
+/// How long a route believes what it was told of a token.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RouteCache {
+    /// The longest life of an answer for this route, 1s to 24h; that of the authorization server when left out.
+    pub(crate) max_ttl: Option<Span>,
 }
 
 /// The requests a route is for.
@@ -203,38 +183,6 @@ pub(crate) struct Match {
     pub(crate) host: Option<String>,
     /// A path and everything below it: `/mcp` is for `/mcp` and `/mcp/x`, not for `/mcpx`.
     pub(crate) path: String,
-}
-
-/// What the upstream gets in place of the token.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Credential {
-    /// What kind of credential.
-    pub(crate) kind: CredentialKind,
-    /// `aud` of the JWT, for the kind `signed`: what the upstream calls itself.
-    pub(crate) audience: Option<String>,
-}
-
-/// A kind of credential.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum CredentialKind {
-    /// A JWT access token (RFC 9068) that we sign for this upstream.
-    Signed,
-    /// None at all.
-    None,
-}
-
-impl Default for Introspection {
-    fn default() -> Self {
-        Self { timeout: Span::seconds(2) }
-    }
-}
-
-impl Default for Cache {
-    fn default() -> Self {
-        Self { max_ttl: Span::seconds(5 * 60), negative_ttl: Span::seconds(10), max_entries: 1_000_000 }
-    }
 }
 
 impl Default for Timeouts {
@@ -250,7 +198,11 @@ impl Default for Match {
 }
 
 mod defaults {
-    use super::{PathBuf, Span};
+    use super::{PathBuf, Span, TokenForm};
+
+    pub(super) fn accepts() -> Vec<TokenForm> {
+        vec![TokenForm::Opaque]
+    }
 
     pub(super) fn drain_timeout() -> Span {
         Span::seconds(30)

@@ -20,7 +20,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use phantomgate_introspection::ScopeSet;
+use http::HeaderName;
+use phantomgate_introspection::exchange::Exchange;
+use phantomgate_introspection::{Accepts, ScopeSet, Secret};
 
 pub use document::SigningAlgorithm;
 pub use findings::Report;
@@ -31,6 +33,8 @@ pub use values::{HostName, PathPrefix, ResourceIdentifier};
 pub struct Config {
     /// Where to listen, at least one address.
     pub listeners: Vec<SocketAddr>,
+    /// Where the operator's own requests are answered, if anywhere.
+    pub admin: Option<AdminConfig>,
     /// How long requests under way may take to finish when the gateway is told to stop.
     pub drain_timeout: Duration,
     /// Authorization servers; routes refer to them by index.
@@ -41,6 +45,15 @@ pub struct Config {
     pub upstreams: Vec<phantomgate_upstreams::Config>,
     /// Routes, no two of which match the same requests.
     pub routes: Vec<RouteConfig>,
+}
+
+/// The admin listener.
+#[derive(Debug, Clone)]
+pub struct AdminConfig {
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// What requests must carry; there whenever the address is not a loopback one.
+    pub token: Option<Secret>,
 }
 
 /// How JWTs are signed.
@@ -78,6 +91,10 @@ pub struct ProtectionConfig {
     pub resource: ResourceIdentifier,
     /// Who knows the tokens: an index into [`Config::authorization_servers`].
     pub authorization_server: usize,
+    /// Further audiences that will do in place of the resource.
+    pub audiences: Vec<String>,
+    /// Which tokens are taken, and for how long an answer about one is believed.
+    pub accepts: Accepts,
     /// What a token must have been granted.
     pub scopes: ScopeSet,
     /// What the upstream gets in place of the token.
@@ -85,15 +102,41 @@ pub struct ProtectionConfig {
 }
 
 /// What the upstream gets in place of the token.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum CredentialConfig {
-    /// A JWT that we sign, for this audience.
-    Signed {
-        /// `aud` of the JWT.
-        audience: String,
-    },
+    /// The JWT that the authorization server gave in place of the token.
+    Jwt,
+    /// A JWT that we sign.
+    Signed(SignedConfig),
+    /// A token that the authorization server gives in exchange.
+    Exchange(Exchange),
+    /// A secret in a header.
+    Header(HeaderConfig),
     /// Nothing.
     None,
+}
+
+/// A JWT that we sign.
+#[derive(Debug, Clone)]
+pub struct SignedConfig {
+    /// `aud` of the JWT.
+    pub audience: String,
+    /// Its longest life, at most that of [`SigningConfig`].
+    pub lifetime: Duration,
+    /// Further claims: the name in the JWT, and the name of what the authorization server said, which is kept by the name
+    /// in [`phantomgate_introspection::Config::claims`].
+    pub claims: Vec<(String, String)>,
+}
+
+/// A secret in a header.
+#[derive(Debug, Clone)]
+pub struct HeaderConfig {
+    /// The name of the header.
+    pub name: HeaderName,
+    /// What stands before the secret.
+    pub prefix: String,
+    /// The secret.
+    pub secret: Secret,
 }
 
 /// Reads the configuration file at `path`.

@@ -106,7 +106,9 @@ impl fmt::Display for Fault {
             },
             Self::MissingKey(key) => write!(formatter, "the key {key:?} is missing; add it"),
             Self::UnknownChoice { choice, expected } => {
-                write!(formatter, "{choice:?} is not possible; choose one of {}", expected.join(", "))
+                let hint = did_you_mean(choice, expected.iter().copied());
+                let lead = if hint.is_empty() { "; choose one of" } else { " Possible:" };
+                write!(formatter, "{choice:?} is not possible{hint}{lead} {}", expected.join(", "))
             }
             Self::Type { found, expected } => write!(formatter, "this is {found}; write {expected}"),
             Self::Other(text) => formatter.write_str(text),

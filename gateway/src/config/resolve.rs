@@ -1,26 +1,32 @@
 //! From the document as written to what the program runs on: every name is looked up, every value checked, every secret
 //! read. All that is wrong is noted before anything is given up.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+/// Steps from the root of the document: `path!["routes", 2, "upstream"]`.
+macro_rules! path {
+    ($($step:expr),* $(,)?) => { [$($crate::config::tree::Step::from($step)),*] };
+}
+
+mod authorization_server;
+mod credential;
+mod pem;
+mod route;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
-use std::time::Duration;
 
-use phantomgate_introspection::config::is_confidential;
-use phantomgate_introspection::config::{CacheConfig, Client, Endpoints, Introspection, JwtRules, ResponseForm, Tls};
-use phantomgate_introspection::{ClientAuthentication, Issuer, Scope, ScopeSet, Secret, Vendor};
+use phantomgate_introspection::{Issuer, Scope, ScopeSet, Secret};
 use phantomgate_upstreams::{EndpointUrl, Timeouts};
-use url::Url;
 use zeroize::Zeroizing;
 
-use super::document::{self, CredentialKind};
+use super::document;
 use super::findings::{Findings, did_you_mean};
 use super::read::Read;
 use super::tree::{Node, Step};
-use super::values::{HostName, PathPrefix, Span};
-use super::{Config, CredentialConfig, ProtectionConfig, RouteConfig, SigningConfig};
+use super::values::Span;
+use super::{AdminConfig, Config, CredentialConfig, RouteConfig, SigningConfig};
 
 pub(crate) fn resolve(read: Read, folder: &Path) -> Result<Config, Findings> {
     let Read { document, tree, findings } = read;
@@ -30,11 +36,6 @@ pub(crate) fn resolve(read: Read, folder: &Path) -> Result<Config, Findings> {
         Some(config) if resolver.findings.is_empty() => Ok(config),
         _ => Err(resolver.findings),
     }
-}
-
-/// Steps from the root of the document: `path!["routes", 2, "upstream"]`.
-macro_rules! path {
-    ($($step:expr),* $(,)?) => { [$(Step::from($step)),*] };
 }
 
 struct Resolver<'a> {
@@ -49,6 +50,15 @@ struct Names<'a> {
     names: Vec<&'a str>,
 }
 
+/// What routes refer to.
+struct Parts<'a> {
+    server_names: Names<'a>,
+    /// In the same order; none where it has errors of its own.
+    servers: &'a [Option<phantomgate_introspection::Config>],
+    upstream_names: Names<'a>,
+    signing: Option<&'a SigningConfig>,
+}
+
 impl Resolver<'_> {
     /// Notes an error. Returns nothing, so that a value and its error are one expression.
     fn fault<T>(&mut self, path: &[Step], reason: impl Into<String>) -> Option<T> {
@@ -58,10 +68,8 @@ impl Resolver<'_> {
 
     fn config(&mut self, document: document::Document) -> Option<Config> {
         let listeners = self.listeners(&document.listeners);
+        let admin = document.admin.as_ref().map(|admin| self.admin(admin, listeners.as_deref().unwrap_or_default()));
         let drain_timeout = self.span(&path!["drain_timeout"], document.drain_timeout, "0s"..="1h");
-        let server_names = Names::of("authorization_servers", &document.authorization_servers);
-        let upstream_names = Names::of("upstreams", &document.upstreams);
-
         let servers: Vec<_> = document
             .authorization_servers
             .iter()
@@ -70,18 +78,25 @@ impl Resolver<'_> {
         let upstreams: Vec<_> =
             document.upstreams.iter().map(|(name, upstream)| self.upstream(name, upstream)).collect();
         let signing = document.signing.as_ref().map(|signing| self.signing(signing));
-        let routes = self.routes(&document.routes, &server_names, &upstream_names, signing.is_some());
+        let parts = Parts {
+            server_names: Names::of("authorization_servers", &document.authorization_servers),
+            servers: &servers,
+            upstream_names: Names::of("upstreams", &document.upstreams),
+            signing: signing.as_ref().and_then(Option::as_ref),
+        };
+        let routes = self.routes(&document.routes, &parts);
 
+        let mut authorization_servers = servers.into_iter().collect::<Option<Vec<_>>>()?;
+        let routes = routes?;
+        tell_what_routes_need(&mut authorization_servers, &routes);
         Some(Config {
             listeners: listeners?,
+            admin: all_or_nothing(admin)?,
             drain_timeout: drain_timeout?.0,
-            authorization_servers: servers.into_iter().collect::<Option<_>>()?,
-            signing: match signing {
-                Some(signing) => Some(signing?),
-                None => None,
-            },
+            authorization_servers,
+            signing: all_or_nothing(signing)?,
             upstreams: upstreams.into_iter().collect::<Option<_>>()?,
-            routes: routes?,
+            routes,
         })
     }
 
@@ -92,99 +107,41 @@ impl Resolver<'_> {
         let mut addresses = Vec::new();
         for (index, listener) in listeners.iter().enumerate() {
             let path = path!["listeners", index, "address"];
-            match listener.address.parse::<SocketAddr>() {
-                Ok(address) if address.port() != 0 && addresses.contains(&address) => {
-                    self.fault::<()>(&path, format!("{address} is listened on already; leave one of them out"));
-                }
-                Ok(address) => addresses.push(address),
-                Err(_) => {
-                    let text = &listener.address;
-                    let reason = format!("{text:?} is no IP address with a port; write one such as 127.0.0.1:8080");
-                    self.fault::<()>(&path, reason);
-                }
+            let Some(address) = self.address(&path, &listener.address) else { continue };
+            if address.port() != 0 && addresses.contains(&address) {
+                self.fault::<()>(&path, format!("{address} is listened on already; leave one of them out"));
+            } else {
+                addresses.push(address);
             }
         }
         Some(addresses)
     }
 
-    fn authorization_server(
-        &mut self,
-        name: &str,
-        server: &document::AuthorizationServer,
-    ) -> Option<phantomgate_introspection::Config> {
-        let at = |rest: &[&str]| -> Vec<Step> {
-            path!["authorization_servers", name].into_iter().chain(rest.iter().map(|key| Step::from(*key))).collect()
+    fn admin(&mut self, admin: &document::Admin, listeners: &[SocketAddr]) -> Option<AdminConfig> {
+        let path = path!["admin", "address"];
+        let address = self.address(&path, &admin.address);
+        let token = admin.token.as_ref().map(|token| self.secret(&path!["admin", "token"], token));
+        let address = address?;
+        let collides = |other: &&SocketAddr| {
+            let same_ip = address.ip() == other.ip() || address.ip().is_unspecified() || other.ip().is_unspecified();
+            address.port() != 0 && address.port() == other.port() && same_ip
         };
-        let issuer = match Issuer::parse(&server.issuer) {
-            Ok(issuer) => Some(issuer),
-            Err(error) => self.fault(&at(&["issuer"]), format!("{:?}: {error}", server.issuer)),
-        };
-        let client_id = self.present(&at(&["client", "id"]), &server.client.id);
-        let secret = self.secret(&at(&["client", "secret"]), &server.client.secret);
-        let endpoint = match &server.endpoints.introspection {
-            None => Some(None),
-            Some(text) => match Url::parse(text) {
-                Ok(url) if is_confidential(&url) => Some(Some(url)),
-                _ => {
-                    let reason =
-                        format!("{text:?}: must be an https URL (http is allowed for loopback addresses only)");
-                    self.fault(&at(&["endpoints", "introspection"]), reason)
-                }
-            },
-        };
-        let timeout = self.span(&at(&["introspection", "timeout"]), server.introspection.timeout, "10ms"..="60s");
-        let max_ttl = self.span(&at(&["cache", "max_ttl"]), server.cache.max_ttl, "1s"..="24h");
-        let negative_ttl = self.span(&at(&["cache", "negative_ttl"]), server.cache.negative_ttl, "0s"..="10m");
-        let max_entries = match server.cache.max_entries {
-            0 => self.fault(&at(&["cache", "max_entries"]), "must be at least 1"),
-            entries => Some(entries),
-        };
-        Some(phantomgate_introspection::Config {
-            name: name.to_owned(),
-            issuer: issuer?,
-            vendor: Vendor::Standard,
-            client: Some(Client {
-                id: client_id?,
-                authentication: match server.client.authentication {
-                    document::Authentication::ClientSecretBasic => ClientAuthentication::ClientSecretBasic(secret?),
-                    document::Authentication::ClientSecretPost => ClientAuthentication::ClientSecretPost(secret?),
-                },
-            }),
-            endpoints: Endpoints { introspection: endpoint?, ..Endpoints::default() },
-            tls: Tls::default(),
-            allowed_addresses: Vec::new(),
-            introspection: Introspection { response: ResponseForm::Json, timeout: timeout?.0, decryption_key: None },
-            jwt: JwtRules::default(),
-            verifies_jwts: false,
-            cache: CacheConfig {
-                max_ttl: max_ttl?.0,
-                negative_ttl: negative_ttl?.0,
-                max_entries: max_entries?,
-                stale_if_error: Duration::ZERO,
-            },
-            claims: Vec::new(),
-        })
+        if let Some(other) = listeners.iter().find(collides) {
+            self.fault::<()>(&path, format!("requests of agents arrive on {other}; choose another port"));
+        }
+        if !address.ip().is_loopback() && token.is_none() && !self.tree.was_removed(&path!["admin", "token"]) {
+            let reason = format!("{address} can be reached from elsewhere; add `token`, or choose a loopback address");
+            self.fault::<()>(&path, reason);
+        }
+        Some(AdminConfig { address, token: all_or_nothing(token)? })
     }
 
-    fn secret(&mut self, path: &[Step], source: &document::Secret) -> Option<Secret> {
-        match (&source.file, &source.env) {
-            (Some(file), None) => {
-                let file = self.folder.join(file);
-                match Secret::file(&file) {
-                    Ok(secret) => Some(secret),
-                    Err(error) => self.fault(path, format!("cannot read {}: {error}", file.display())),
-                }
+    fn address(&mut self, path: &[Step], text: &str) -> Option<SocketAddr> {
+        match text.parse() {
+            Ok(address) => Some(address),
+            Err(_) => {
+                self.fault(path, format!("{text:?} is no IP address with a port; write one such as 127.0.0.1:8080"))
             }
-            (None, Some(variable)) => match std::env::var(variable) {
-                Ok(text) if text.is_empty() => {
-                    self.fault(path, format!("the environment variable {variable} is empty"))
-                }
-                Ok(text) => Some(Secret::fixed(Zeroizing::new(text))),
-                Err(_) => self.fault(path, format!("the environment variable {variable} is not set")),
-            },
-            _ if self.tree.was_removed(&[path, &path!["file"]].concat()) => None,
-            _ if self.tree.was_removed(&[path, &path!["env"]].concat()) => None,
-            _ => self.fault(path, "give either `file` or `env`, where the secret is"),
         }
     }
 
@@ -224,139 +181,39 @@ impl Resolver<'_> {
         Some(phantomgate_upstreams::Config { name: name.to_owned(), endpoints, timeouts })
     }
 
-    fn routes(
-        &mut self,
-        routes: &[document::Route],
-        servers: &Names<'_>,
-        upstreams: &Names<'_>,
-        can_sign: bool,
-    ) -> Option<Vec<RouteConfig>> {
-        if routes.is_empty() && !self.tree.was_removed(&path!["routes"]) {
-            return self.fault(&path!["routes"], "is empty; without a route every request is answered with 404");
-        }
-        let mut names = HashSet::new();
-        let mut places = HashMap::new();
-        let mut resolved = Vec::new();
-        for (index, route) in routes.iter().enumerate() {
-            if !names.insert(route.name.as_str()) {
-                let reason = format!("another route is named {:?}; names are unique", route.name);
-                self.fault::<()>(&path!["routes", index, "name"], reason);
+    fn secret(&mut self, path: &[Step], source: &document::Secret) -> Option<Secret> {
+        match (&source.file, &source.env) {
+            (Some(file), None) => {
+                let file = self.folder.join(file);
+                match Secret::file(&file) {
+                    Ok(secret) => Some(secret),
+                    Err(error) => self.fault(path, format!("cannot read {}: {error}", file.display())),
+                }
             }
-            let Some(route) = self.route(index, route, servers, upstreams, can_sign) else { continue };
-            if let Some(other) = places.insert((route.host.clone(), route.path.clone()), route.name.clone()) {
-                let reason = format!("the route {other:?} is for the same host and path; change one of them");
-                self.fault::<()>(&path!["routes", index, "match"], reason);
-            }
-            resolved.push(route);
+            (None, Some(variable)) => match std::env::var(variable) {
+                Ok(text) if text.is_empty() => {
+                    self.fault(path, format!("the environment variable {variable} is empty"))
+                }
+                Ok(text) => Some(Secret::fixed(Zeroizing::new(text))),
+                Err(_) => self.fault(path, format!("the environment variable {variable} is not set")),
+            },
+            _ if self.tree.was_removed(&below(path, "file")) => None,
+            _ if self.tree.was_removed(&below(path, "env")) => None,
+            _ => self.fault(path, "give either `file` or `env`, where the secret is"),
         }
-        Some(resolved)
     }
 
-    fn route(
-        &mut self,
-        index: usize,
-        route: &document::Route,
-        servers: &Names<'_>,
-        upstreams: &Names<'_>,
-        can_sign: bool,
-    ) -> Option<RouteConfig> {
-        let name = self.present(&path!["routes", index, "name"], &route.name);
-        let host = match &route.matches.host {
-            None => Some(None),
-            Some(host) => self.parse::<HostName>(&path!["routes", index, "match", "host"], host).map(Some),
-        };
-        let path = self.parse::<PathPrefix>(&path!["routes", index, "match", "path"], &route.matches.path);
-        let upstream = self.look_up(&path!["routes", index, "upstream"], "upstream", &route.upstream, upstreams);
-        let protection = if route.public {
-            self.public(index, route)
-        } else {
-            self.protection(index, route, servers, can_sign).map(Some)
-        };
-        Some(RouteConfig { name: name?, host: host?, path: path?, upstream: upstream?, protection: protection? })
-    }
-
-    /// A public route has nothing of a protected one: whoever wrote both meant one of them.
-    fn public(&mut self, index: usize, route: &document::Route) -> Option<Option<ProtectionConfig>> {
-        let contradictions = [
-            ("resource", route.resource.is_some()),
-            ("authorization_server", route.authorization_server.is_some()),
-            ("scopes", !route.scopes.is_empty()),
-            ("credential", route.credential.as_ref().is_some_and(|own| own.kind != CredentialKind::None)),
-        ];
-        let mut allowed = Some(None);
-        for (key, stands_here) in contradictions {
-            if stands_here {
-                let reason = "a public route looks at no token; remove this, or `public: true`";
-                allowed = self.fault(&path!["routes", index, key], reason);
-            }
-        }
-        allowed
-    }
-
-    fn protection(
-        &mut self,
-        index: usize,
-        route: &document::Route,
-        servers: &Names<'_>,
-        can_sign: bool,
-    ) -> Option<ProtectionConfig> {
-        let resource = self.required(index, "resource", route.resource.as_deref());
-        let resource = resource.and_then(|text| self.parse(&path!["routes", index, "resource"], text));
-        let server = self.required(index, "authorization_server", route.authorization_server.as_deref());
-        let server = server.and_then(|name| {
-            let path = path!["routes", index, "authorization_server"];
-            self.look_up(&path, "authorization server", name, servers)
-        });
+    fn scopes(&mut self, path: &[Step], texts: &[String]) -> ScopeSet {
         let mut scopes = Vec::new();
-        for (position, text) in route.scopes.iter().enumerate() {
+        for (position, text) in texts.iter().enumerate() {
             match text.parse::<Scope>() {
                 Ok(scope) => scopes.push(scope),
                 Err(error) => {
-                    let path = path!["routes", index, "scopes", position];
-                    self.fault::<()>(&path, format!("{text:?}: {error}"));
+                    self.fault::<()>(&below(path, position), format!("{text:?}: {error}"));
                 }
             }
         }
-        let credential = self.required(index, "credential", route.credential.as_ref());
-        let credential = credential.and_then(|credential| self.credential(index, credential, can_sign));
-        Some(ProtectionConfig {
-            resource: resource?,
-            authorization_server: server?,
-            scopes: ScopeSet::from_iter(scopes),
-            credential: credential?,
-        })
-    }
-
-    fn credential(
-        &mut self,
-        index: usize,
-        credential: &document::Credential,
-        can_sign: bool,
-    ) -> Option<CredentialConfig> {
-        let path = path!["routes", index, "credential"];
-        match (credential.kind, &credential.audience) {
-            (CredentialKind::Signed, _) if !can_sign && !self.tree.was_removed(&path!["signing"]) => {
-                self.fault(&path, "a signed credential needs our keys; add the section `signing`")
-            }
-            (CredentialKind::Signed, Some(audience)) => {
-                let audience = self.present(&[&path[..], &path!["audience"]].concat(), audience)?;
-                Some(CredentialConfig::Signed { audience })
-            }
-            (CredentialKind::Signed, None) => self.fault(&path, "a signed credential needs an `audience`; add it"),
-            (CredentialKind::None, Some(_)) => {
-                self.fault(&path, "a credential of the kind `none` has no audience; remove one of them")
-            }
-            (CredentialKind::None, None) => Some(CredentialConfig::None),
-        }
-    }
-
-    /// What a protected route must have.
-    fn required<T>(&mut self, index: usize, key: &'static str, value: Option<T>) -> Option<T> {
-        if value.is_none() && !self.tree.was_removed(&path!["routes", index, key]) {
-            let reason = format!("a protected route needs `{key}`; add it, or `public: true` if anybody may pass");
-            return self.fault(&path!["routes", index], reason);
-        }
-        value
+        ScopeSet::from_iter(scopes)
     }
 
     fn look_up(&mut self, path: &[Step], what: &str, name: &str, names: &Names<'_>) -> Option<usize> {
@@ -397,5 +254,35 @@ impl Resolver<'_> {
 impl<'a> Names<'a> {
     fn of<T>(section: &'static str, entries: &'a BTreeMap<String, T>) -> Self {
         Self { section, names: entries.keys().map(String::as_str).collect() }
+    }
+}
+
+/// Each authorization server has its keys at hand where JWTs are verified, and keeps the claims that credentials are made
+/// from.
+fn tell_what_routes_need(servers: &mut [phantomgate_introspection::Config], routes: &[RouteConfig]) {
+    for protection in routes.iter().filter_map(|route| route.protection.as_ref()) {
+        let Some(server) = servers.get_mut(protection.authorization_server) else { continue };
+        server.verifies_jwts |= protection.accepts.jwt;
+        if let CredentialConfig::Signed(signed) = &protection.credential {
+            for (_, claim) in &signed.claims {
+                if !server.claims.contains(claim) {
+                    server.claims.push(claim.clone());
+                }
+            }
+        }
+    }
+}
+
+/// What stands at `path`, one step further.
+fn below(path: &[Step], step: impl Into<Step>) -> Vec<Step> {
+    path.iter().cloned().chain([step.into()]).collect()
+}
+
+/// A section that may be left out, but not be wrong.
+fn all_or_nothing<T>(section: Option<Option<T>>) -> Option<Option<T>> {
+    match section {
+        Some(None) => None,
+        Some(Some(value)) => Some(Some(value)),
+        None => Some(None),
     }
 }

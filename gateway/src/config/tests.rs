@@ -55,14 +55,25 @@ fn every_bad_configuration_is_told_as_its_golden_file_says() {
     for entry in std::fs::read_dir(folder()).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "yaml") {
-            let name = Path::new(path.file_name().unwrap());
             let text = std::fs::read_to_string(&path).unwrap();
-            let report = parse(name, &text).unwrap_err();
+            let report = parse(&path, &text).unwrap_err().to_string();
+            let report = report.replace(&format!("{}/", folder().display()), "");
             expect_file![path.with_extension("txt")].assert_eq(&format!("{report}\n"));
             count += 1;
         }
     }
     assert!(count >= 5, "the golden files have gone");
+}
+
+#[test]
+fn an_authorization_server_keeps_the_claims_that_its_routes_map() {
+    let claims = "claims: { tenant: ext.tenant, team: team, where: ext.tenant }";
+    let text = MINIMAL.replace("audience: https://mcp.internal }", &format!("audience: a, lifetime: 1m, {claims} }}"));
+    let config = parse(&folder().join("minimal.yaml"), &text).unwrap();
+    assert_eq!(config.authorization_servers[0].claims, ["team", "ext.tenant"]);
+    let protection = config.routes[0].protection.as_ref().unwrap();
+    let CredentialConfig::Signed(signed) = &protection.credential else { panic!("{protection:?}") };
+    assert_eq!(signed.lifetime, Duration::from_secs(60));
 }
 
 #[test]
@@ -82,11 +93,25 @@ fn the_schema_in_the_repository_is_the_one_of_this_program() {
 
 /// Reads `text` in a folder that has the secrets the shipped configurations name.
 fn parse_with_secrets(text: &str) -> Result<Config, Report> {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("secrets")).unwrap();
-    std::fs::write(folder.path().join("secrets/authorization-server"), "s3cret").unwrap();
+    let temporary = tempfile::tempdir().unwrap();
+    let write = |file: &str, content: &str| {
+        let path = temporary.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    };
+    for secret in ["authorization-server", "admin", "actor", "legacy"] {
+        write(&format!("secrets/{secret}"), "s3cret");
+    }
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(["phantomgate".to_owned()]).unwrap().self_signed(&key).unwrap();
+    for file in ["keys/partner.pem", "keys/decryption.pem", "certificates/phantomgate.key"] {
+        write(file, &key.serialize_pem());
+    }
+    for file in ["certificates/ca.pem", "certificates/phantomgate.pem"] {
+        write(file, &certificate.pem());
+    }
     let text = text.replace("PHANTOMGATE_CLIENT_SECRET", "PATH"); // a variable that is always set
-    parse(&folder.path().join("gateway.yaml"), &text)
+    parse(&temporary.path().join("gateway.yaml"), &text)
 }
 
 fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -115,6 +115,11 @@ impl Node {
         node.remove(rest)
     }
 
+    /// Whether the file has something at the key `name` of the document, taken out or not.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        matches!(&self.value, Value::Mapping(entries) if entries.iter().any(|entry| entry.key.name == name))
+    }
+
     /// Whether the file has something at `path` that was taken out, or whose parts were.
     pub(crate) fn was_removed(&self, path: &[Step]) -> bool {
         let Some((step, rest)) = path.split_first() else {

@@ -5,10 +5,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use jsonwebtoken::Algorithm;
 use phantomgate_introspection::config::is_confidential;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
+use strum::VariantNames;
 use url::Url;
 
 use crate::request_target;
@@ -71,6 +73,94 @@ impl JsonSchema for Span {
             "pattern": "^[0-9]+[a-z]+( ?[0-9]+[a-z]+)*$",
         })
     }
+}
+
+/// One of the values of an enumeration that lives elsewhere, by its name there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Choice<T>(pub(crate) T);
+
+impl<T: fmt::Display> Serialize for Choice<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de, T: FromStr + VariantNames> Deserialize<'de> for Choice<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        named(deserializer, T::VARIANTS, |name| name.parse().ok().map(Self))
+    }
+}
+
+impl<T: VariantNames> JsonSchema for Choice<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Choice".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": T::VARIANTS })
+    }
+}
+
+/// An algorithm that signatures of others may have, by its registered name (RFC 7518, RFC 8037): asymmetric ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct VerificationAlgorithm(pub(crate) Algorithm);
+
+impl VerificationAlgorithm {
+    const NAMES: [&str; 9] = ["ES256", "ES384", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
+}
+
+impl Serialize for VerificationAlgorithm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:?}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for VerificationAlgorithm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        named(deserializer, &Self::NAMES, |name| {
+            let is_asymmetric = Self::NAMES.contains(&name);
+            name.parse().ok().filter(|_| is_asymmetric).map(Self)
+        })
+    }
+}
+
+impl JsonSchema for VerificationAlgorithm {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "VerificationAlgorithm".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": Self::NAMES })
+    }
+}
+
+/// A value that is written as one of `names`.
+fn named<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    names: &'static [&'static str],
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<T, D::Error> {
+    struct Name<F>(&'static [&'static str], F);
+    impl<T, F: Fn(&str) -> Option<T>> Visitor<'_> for Name<F> {
+        type Value = T;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(formatter, "one of {}", self.0.join(", "))
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+            (self.1)(text).ok_or_else(|| E::unknown_variant(text, self.0))
+        }
+    }
+    deserializer.deserialize_str(Name(names, parse))
 }
 
 /// A host name or IP address as it stands in a `Host` header, in lower case and without a port.
@@ -173,6 +263,8 @@ impl FromStr for ResourceIdentifier {
 
 #[cfg(test)]
 mod tests {
+    use phantomgate_introspection::config::JwtRules;
+
     use super::super::read::read_value;
     use super::*;
 
@@ -184,6 +276,22 @@ mod tests {
         assert_eq!(error("300"), "300 has no unit; write 300s, or another unit such as ms or m");
         assert_eq!(error("soon"), "\"soon\" is no duration; write one such as 500ms, 30s or 5m");
         assert!(error("[1s]").contains("this is a list"));
+    }
+
+    #[test]
+    fn a_choice_is_one_of_its_names() {
+        assert_eq!(read_value("oidc-provider"), Ok(Choice(phantomgate_introspection::Vendor::OidcProvider)));
+        let error = read_value::<Choice<phantomgate_introspection::Vendor>>("keycloack").unwrap_err();
+        assert!(error.contains("did you mean \"keycloak\"?"), "{error}");
+    }
+
+    #[test]
+    fn only_asymmetric_algorithms_can_be_chosen() {
+        assert_eq!(VerificationAlgorithm::NAMES.map(|name| name.parse::<Algorithm>().unwrap()), JwtRules::ALGORITHMS);
+        assert_eq!(read_value("PS384"), Ok(VerificationAlgorithm(Algorithm::PS384)));
+        for wrong in ["HS256", "none", "RS1"] {
+            assert!(read_value::<VerificationAlgorithm>(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -10,8 +10,10 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair};
 use jsonwebtoken::jwk::{Jwk, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use phantomgate_introspection::NumericDate;
@@ -108,6 +110,8 @@ impl SigningKey {
         let (key, registered) = match algorithm {
             SigningAlgorithm::ES256 => (EncodingKey::from_ec_pem(pem).ok()?, Algorithm::ES256),
             SigningAlgorithm::EdDSA => (EncodingKey::from_ed_pem(pem).ok()?, Algorithm::EdDSA),
+            SigningAlgorithm::RS256 => (EncodingKey::from_rsa_pem(pem).ok()?, Algorithm::RS256),
+            SigningAlgorithm::PS256 => (EncodingKey::from_rsa_pem(pem).ok()?, Algorithm::PS256),
         };
         let mut public = Jwk::from_encoding_key(&key, registered).ok()?;
         let kid = public.thumbprint(ThumbprintHash::SHA256).ok()?;
@@ -241,6 +245,9 @@ fn generate(algorithm: SigningAlgorithm) -> Result<Zeroizing<String>, KeyError> 
         SigningAlgorithm::EdDSA => {
             Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map(|pkcs8| Zeroizing::new(pkcs8.as_ref().to_vec()))
         }
+        SigningAlgorithm::RS256 | SigningAlgorithm::PS256 => RsaKeyPair::generate(KeySize::Rsa2048)
+            .and_then(|pair| AsDer::<Pkcs8V1Der<'_>>::as_der(&pair))
+            .map(|pkcs8| Zeroizing::new(pkcs8.as_ref().to_vec())),
     };
     let pkcs8 = pkcs8.map_err(|_| KeyError::Generation)?;
     Ok(Zeroizing::new(pem::encode(&pem::Pem::new("PRIVATE KEY", pkcs8.to_vec()))))
