@@ -36,8 +36,12 @@ pub enum Reason {
     WrongAudience,
     /// Its token was granted too little.
     InsufficientScope,
+    /// The person has to do something at the authorization server first.
+    InsufficientClaims,
     /// The authorization server gave no answer.
     IntrospectionUnavailable,
+    /// The authorization server refused to exchange the token, or gave what may not be used.
+    ExchangeRefused,
     /// The upstream gave no answer.
     UpstreamUnavailable,
     /// The client went away before it had its answer.

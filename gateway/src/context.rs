@@ -12,7 +12,7 @@ use crate::audit::{AuditRecord, Decision, Reason};
 use crate::authorize::Grant;
 use crate::rejection::Rejection;
 use crate::route::Route;
-use crate::token_swap::UpstreamCredential;
+use crate::upstream_credential::UpstreamCredential;
 
 /// The context of one request.
 pub struct RequestContext {

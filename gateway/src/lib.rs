@@ -36,6 +36,7 @@ pub mod route;
 pub mod server;
 pub mod signing;
 pub mod token_swap;
+pub mod upstream_credential;
 pub mod well_known;
 
 /// Installs the process's TLS cryptography. First thing in `main`: whoever comes first decides, and Pingora would choose

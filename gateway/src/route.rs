@@ -10,8 +10,7 @@ use phantomgate_upstreams::Upstream;
 use crate::config::{HostName, PathPrefix, ResourceIdentifier};
 use crate::rejection::Rejection;
 use crate::request_target::RequestTarget;
-use crate::signing::SignedCredential;
-use crate::token_swap::DerivedCredentials;
+use crate::upstream_credential::{CredentialSource, DerivedCredentials};
 
 /// One route, with all that it needs to serve a request.
 pub struct Route {
@@ -42,7 +41,7 @@ pub struct Protection {
     /// What a token must have been granted.
     pub scopes: ScopeSet,
     /// What the upstream gets in place of the token; without it, nothing.
-    pub credential: Option<SignedCredential>,
+    pub credential: Option<CredentialSource>,
 }
 
 /// All routes of a configuration. Finding one costs a look-up per path segment, however many there are.

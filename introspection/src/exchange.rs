@@ -8,10 +8,13 @@ pub mod response;
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
 use crate::authorization_server::{AuthorizationServer, Endpoint};
+use crate::claims::Claims;
 use crate::clock::NumericDate;
 use crate::error::Unavailable;
 use crate::response::ActiveToken;
@@ -136,6 +139,15 @@ impl SubjectToken {
 }
 
 impl ClaimsChallenge {
+    /// The longest one that is passed on, in bytes: agents have to fit it into a URL.
+    const MAX_LENGTH: usize = 4 * 1024;
+
+    /// The challenge that asks for `claims`, if that is a JSON object and not too long.
+    pub fn parse(claims: &str) -> Option<Self> {
+        let is_fit = claims.len() <= Self::MAX_LENGTH && Claims::parse(claims.as_bytes()).is_ok();
+        is_fit.then(|| Self(BASE64_URL_SAFE_NO_PAD.encode(claims)))
+    }
+
     /// The value of the parameter `claims`.
     pub fn as_str(&self) -> &str {
         &self.0

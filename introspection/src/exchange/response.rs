@@ -28,9 +28,6 @@ use crate::response::ActiveToken;
 use crate::scope::{Scope, ScopeSet};
 use crate::token::OpaqueToken;
 
-/// The longest claims challenge that is passed on, in bytes: agents have to fit it into a URL.
-const LONGEST_CLAIMS: usize = 4 * 1024;
-
 /// The longest error code that is repeated to the operator, in bytes.
 const LONGEST_CODE: usize = 64;
 
@@ -216,9 +213,7 @@ fn has_actor(exchange: &Exchange) -> bool {
 
 /// The claims that Entra wants to see in the agent's next authorization request: a JSON object in a text.
 fn claims_challenge(members: &Claims) -> Option<ClaimsChallenge> {
-    let claims = members.text("claims").ok()??;
-    let is_fit = claims.len() <= LONGEST_CLAIMS && Claims::parse(claims.as_bytes()).is_ok();
-    is_fit.then(|| ClaimsChallenge(BASE64_URL_SAFE_NO_PAD.encode(claims)))
+    ClaimsChallenge::parse(&members.text("claims").ok()??)
 }
 
 /// An error code as RFC 6749 §5.2 allows it; anything else is not repeated.
@@ -454,7 +449,7 @@ mod tests {
             panic!()
         };
         assert_eq!(BASE64_URL_SAFE_NO_PAD.decode(challenge.as_str()).unwrap(), claims.as_bytes());
-        for unfit in ["", "not json", &format!("{{\"a\":\"{}\"}}", "x".repeat(LONGEST_CLAIMS))] {
+        for unfit in ["", "not json", &format!("{{\"a\":\"{}\"}}", "x".repeat(ClaimsChallenge::MAX_LENGTH))] {
             assert!(refusal(read_as(&exchange, 400, &body(unfit))).ends_with("interaction_required"));
         }
         let consent = json!({ "error": "invalid_grant", "suberror": "consent_required" });
