@@ -221,8 +221,10 @@ impl Rejection {
         if let Some(challenge) = protection.and_then(|protection| self.challenge(protection)) {
             answer.insert(header::WWW_AUTHENTICATE, challenge);
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            answer.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        if let Self::IntrospectionUnavailable(unavailable) = self {
+            let span = unavailable.retry_after();
+            let seconds = span.as_secs() + u64::from(span.subsec_nanos() > 0);
+            answer.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         answer
     }
@@ -337,7 +339,7 @@ mod tests {
             Rejection::InactiveToken(Inactive::Denied),
             Rejection::WrongAudience,
             Rejection::InsufficientScope(ScopeSet::from_granted("users:read")),
-            Rejection::IntrospectionUnavailable(Arc::new(Unavailable::Status(500))),
+            Rejection::IntrospectionUnavailable(Arc::new(Unavailable::Status { status: 500, retry_after: None })),
             Rejection::UpstreamUnavailable(UpstreamFault::Unreachable),
             Rejection::UpstreamUnavailable(UpstreamFault::Timeout),
             Rejection::Internal("a test"),

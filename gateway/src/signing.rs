@@ -215,12 +215,7 @@ mod tests {
             scope: ScopeSet::from_granted("users:read"),
             audience: vec!["https://mcp.example.com/mcp".into()],
             expires_at: Some(NumericDate::from_seconds(1_000_100)),
-            auth_time: None,
-            acr: None,
-            amr: Vec::new(),
-            session_id: None,
-            claims: Vec::new(),
-            jwt: None,
+            ..ActiveToken::default()
         }
     }
 

@@ -3,19 +3,25 @@
 //! Everything that is sent to an authorization server is sent here: bounded in time, in body size and in requests under
 //! way. Follows no redirect, uses no proxy of the environment, caches no answer.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use tokio::sync::Semaphore;
 use url::Url;
 
+use crate::breaker::{Breaker, Sign};
 use crate::claims::Claims;
+use crate::client_authentication::ClientAuthentication;
 use crate::clock::NumericDate;
-use crate::config::{Client, Config, Endpoints};
+use crate::config::{Client, Config, Endpoints, JwtRules, ResponseForm};
 use crate::error::{BuildError, Unavailable};
-use crate::jwt::{Expected, VerificationError};
-use crate::metadata::{Issuer, MetadataSource};
+use crate::jwt::{self, Expected, SignedJwt, VerificationError};
+use crate::key_set::{KeySet, MAX_KEY_SET};
+use crate::metadata::{self, AuthorizationServerMetadata, Issuer};
+use crate::remote::Remote;
+use crate::transport::{self, Transport};
 
 /// The largest answer read, in bytes. Real ones have a few hundred to a few thousand.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
@@ -23,15 +29,28 @@ pub(crate) const MAX_BODY: usize = 64 * 1024;
 /// How many requests may be under way at one authorization server. More wait, within their own timeout.
 const MAX_IN_FLIGHT: usize = 512;
 
+/// How old metadata may be before it is fetched again.
+const METADATA_MAX_AGE: Duration = Duration::from_secs(60 * 60);
+
+/// How old keys may be before they are fetched again: how long a withdrawn one still counts.
+const KEYS_MAX_AGE: Duration = Duration::from_secs(10 * 60);
+
 /// A peer of ours.
 pub struct AuthorizationServer {
-    http: reqwest::Client,
+    transport: Transport,
     issuer: Issuer,
     client: Option<Client>,
     endpoints: Endpoints,
-    metadata: MetadataSource,
+    jwt: JwtRules,
+    /// Whether its keys are needed for certain.
+    needs_keys: bool,
+    /// Whether it is asked about tokens for certain.
+    needs_introspection: bool,
+    metadata: Remote<AuthorizationServerMetadata>,
+    keys: Remote<KeySet>,
     timeout: Duration,
     in_flight: Semaphore,
+    breaker: Breaker,
 }
 
 /// An endpoint where we authenticate.
@@ -62,24 +81,19 @@ impl AuthorizationServer {
     /// # Errors
     /// [`BuildError`] when no HTTP client can be had for `config`.
     pub fn new(config: &Config) -> Result<Self, BuildError> {
-        let timeout = config.introspection.timeout;
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(timeout)
-            .timeout(timeout)
-            .tcp_nodelay(true)
-            .user_agent(concat!("phantomgate/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| BuildError::HttpClient(error.to_string()))?;
         Ok(Self {
-            http,
+            transport: Transport::new(config)?,
             issuer: config.issuer.clone(),
             client: config.client.clone(),
             endpoints: config.endpoints.clone(),
-            metadata: MetadataSource::new(config.issuer.clone()),
-            timeout,
+            jwt: config.jwt.clone(),
+            needs_keys: config.verifies_jwts || config.introspection.response != ResponseForm::Json,
+            needs_introspection: config.client.is_some() && !config.verifies_jwts,
+            metadata: Remote::new("the metadata of an authorization server", METADATA_MAX_AGE),
+            keys: Remote::new("the keys of an authorization server", KEYS_MAX_AGE),
+            timeout: config.introspection.timeout,
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
+            breaker: Breaker::default(),
         })
     }
 
@@ -93,6 +107,21 @@ impl AuthorizationServer {
         self.client.as_ref().map(|client| client.id.as_str())
     }
 
+    /// Makes sure that what is needed to work with it is at hand: its endpoints, and its keys where it signs for us. Costs
+    /// next to nothing once it is.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when something is not to be had.
+    pub async fn prepare(&self) -> Result<(), Unavailable> {
+        if self.needs_introspection {
+            self.endpoint(Endpoint::Introspection).await?;
+        }
+        if self.needs_keys {
+            self.keys().await?;
+        }
+        Ok(())
+    }
+
     /// Sends `form` to `endpoint` with our client authentication, and gives what it answers.
     ///
     /// # Errors
@@ -103,10 +132,13 @@ impl AuthorizationServer {
         accept: &'static str,
         form: &[(&str, &str)],
     ) -> Result<Answer, Unavailable> {
-        match tokio::time::timeout(self.timeout, self.send(endpoint, accept, form)).await {
-            Ok(answer) => answer,
-            Err(_elapsed) => Err(Unavailable::Timeout(self.timeout)),
+        let admitted = self.breaker.admit(Instant::now()).map_err(Unavailable::CircuitOpen)?;
+        let outcome = tokio::time::timeout(self.timeout, self.send(endpoint, accept, form)).await;
+        let outcome = outcome.unwrap_or_else(|_elapsed| Err(Unavailable::Timeout(self.timeout)));
+        if let Some(sign) = sign(&outcome) {
+            self.breaker.note(admitted, sign, Instant::now());
         }
+        outcome
     }
 
     async fn send(
@@ -119,8 +151,8 @@ impl AuthorizationServer {
         let client = self.client.as_ref().ok_or(Unavailable::NoClient)?;
         let url = self.endpoint(endpoint).await?;
         let mut request = self
-            .http
-            .post(url)
+            .transport
+            .post(url)?
             .header(ACCEPT, accept)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(encode(form, client));
@@ -131,7 +163,7 @@ impl AuthorizationServer {
         let status = response.status();
         let content_type = essence(response.headers());
         let retry_after = retry_after(response.headers());
-        Ok(Answer { status, content_type, retry_after, body: read_body(response, MAX_BODY).await? })
+        Ok(Answer { status, content_type, retry_after, body: transport::read_body(response, MAX_BODY).await? })
     }
 
     async fn endpoint(&self, endpoint: Endpoint) -> Result<Url, Unavailable> {
@@ -139,25 +171,92 @@ impl AuthorizationServer {
             Endpoint::Introspection => &self.endpoints.introspection,
             Endpoint::Token => &self.endpoints.token,
         };
-        match by_hand {
-            Some(url) => Ok(url.clone()),
-            None => self.metadata.introspection_endpoint(&self.http).await,
+        if let Some(url) = by_hand {
+            return Ok(url.clone());
         }
+        let mtls = self
+            .client
+            .as_ref()
+            .is_some_and(|client| matches!(client.authentication, ClientAuthentication::TlsClientAuth));
+        let fetch = || metadata::fetch(self.transport.clone(), self.issuer.clone());
+        let metadata = self.metadata.get(fetch).await?;
+        match endpoint {
+            Endpoint::Introspection => metadata.introspection_endpoint(mtls),
+            Endpoint::Token => metadata.token_endpoint(mtls),
+        }
+    }
+
+    /// Whether it is not asked at present, because it failed again and again.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.breaker.is_open()
+    }
+
+    /// What `jwe` holds, encrypted to us (RFC 7516).
+    ///
+    /// # Errors
+    /// [`VerificationError`].
+    pub fn decrypt(&self, _jwe: &str) -> Result<zeroize::Zeroizing<Vec<u8>>, VerificationError> {
+        Err(VerificationError::Invalid("no decryption yet"))
     }
 
     /// The claims of `jwt`, if a key of this authorization server signed it and it is what is expected, at the time `now`.
     ///
     /// # Errors
     /// [`VerificationError`].
-    #[expect(clippy::unused_async, reason = "the key set is fetched here")]
     pub async fn verify(
         &self,
-        _jwt: &str,
-        _expected: &Expected<'_>,
-        _now: NumericDate,
+        jwt: &str,
+        expected: &Expected<'_>,
+        now: NumericDate,
     ) -> Result<Claims, VerificationError> {
-        Err(VerificationError::Unavailable(Unavailable::Metadata("no keys yet")))
+        let signed = SignedJwt::parse(jwt, expected.types, &self.jwt.algorithms)?;
+        let keys = self.keys().await?;
+        let claims = match signed.verify(&keys)? {
+            Some(claims) => claims,
+            // By a key that is new, perhaps.
+            None => {
+                let newer = self.keys.after(&keys, || self.fetch_keys()).await?;
+                signed.verify(&newer)?.ok_or(VerificationError::Invalid("it is not signed with a known key"))?
+            }
+        };
+        jwt::check(&claims, self.issuer.as_str(), expected, self.jwt.clock_tolerance, now)?;
+        Ok(claims)
     }
+
+    async fn keys(&self) -> Result<Arc<KeySet>, Unavailable> {
+        self.keys.get(|| self.fetch_keys()).await
+    }
+
+    fn fetch_keys(&self) -> impl Future<Output = Result<KeySet, Unavailable>> + Send + 'static {
+        let (transport, issuer, metadata) = (self.transport.clone(), self.issuer.clone(), self.metadata.clone());
+        let by_hand = self.endpoints.jwks.clone();
+        async move {
+            let url = match by_hand {
+                Some(url) => url,
+                None => metadata.get(|| metadata::fetch(transport.clone(), issuer)).await?.jwks_uri()?,
+            };
+            // RFC 7517 §8.5, and what servers send in its place.
+            match transport.get(url, "application/jwk-set+json, application/json", MAX_KEY_SET).await? {
+                (StatusCode::OK, body) => KeySet::parse(&body),
+                (other, _) => Err(Unavailable::Status { status: other.as_u16(), retry_after: None }),
+            }
+        }
+    }
+}
+
+/// What came of a request tells of the server, if it tells anything.
+fn sign(outcome: &Result<Answer, Unavailable>) -> Option<Sign> {
+    match outcome {
+        Ok(Answer { status, .. }) => Some(if is_outage(status.as_u16()) { Sign::Outage } else { Sign::Life }),
+        Err(Unavailable::Transport(_) | Unavailable::Timeout(_)) => Some(Sign::Outage),
+        Err(Unavailable::Status { status, .. }) if is_outage(*status) => Some(Sign::Outage),
+        Err(_) => None,
+    }
+}
+
+/// What gateways answer for a server that is away. A plain 500 may be about one token.
+fn is_outage(status: u16) -> bool {
+    (502..=504).contains(&status)
 }
 
 /// Every value is form-encoded, so a token cannot add fields of its own. Token and secret are in the result: it is for the
@@ -180,33 +279,5 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
-/// The body of `answer`, or an error as soon as it is larger than `limit` bytes.
-pub(crate) async fn read_body(mut answer: reqwest::Response, limit: usize) -> Result<Vec<u8>, Unavailable> {
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await? {
-        if body.len() + chunk.len() > limit {
-            return Err(Unavailable::TooLarge(limit));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
 #[cfg(test)]
-mod tests {
-    use zeroize::Zeroizing;
-
-    use super::*;
-    use crate::{ClientAuthentication, Secret};
-
-    #[test]
-    fn rfc7662_s2_1_the_token_is_form_encoded() {
-        let secret = Secret::fixed(Zeroizing::new("a&b=c d".to_owned()));
-        let client =
-            Client { id: "gate way".to_owned(), authentication: ClientAuthentication::ClientSecretPost(secret) };
-        assert_eq!(
-            encode(&[("token", "tok&x=+/~"), ("token_type_hint", "access_token")], &client),
-            "token=tok%26x%3D%2B%2F%7E&token_type_hint=access_token&client_id=gate+way&client_secret=a%26b%3Dc+d"
-        );
-    }
-}
+mod tests;

@@ -1,21 +1,25 @@
 //! The token cache: what is known of a token, for as long as it may be believed.
 //!
-//! - An active answer lives until the token's `exp` or `max_ttl`, whichever comes first, and its end is checked again on
-//!   every hit, by the wall clock.
+//! - An active answer lives until the token's `exp` or `max_ttl`, whichever comes first; a route may set an earlier end for
+//!   itself. Its end is checked again on every hit, by the wall clock.
+//! - Shortly before its end an entry in use is due to be asked about again, off the path of the request.
+//! - After its end it may stand in for a while if the authorization server fails, where that is configured.
 //! - Inactive answers have a cache of their own, so that a flood of random tokens pushes out nothing that is in use.
 //! - Failures of the authorization server are not answers and are never kept.
-//! - Of several requests for the same unknown token one asks; the others wait for its answer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use metrics::Counter;
 use moka::Expiry;
-use moka::future::Cache;
+use moka::notification::RemovalCause;
+use moka::sync::Cache;
 
 use crate::clock::NumericDate;
 use crate::config::CacheConfig;
-use crate::error::{IntrospectionError, Unavailable};
-use crate::response::{ActiveToken, Inactive, Introspection};
+use crate::response::{ActiveToken, Inactive};
+use crate::revocation::{Generation, Ledger, Mark};
 use crate::token::{BuildDigestHasher, TokenDigest};
 
 /// An active token, what the authorization server said of it, and what the caller derived from that.
@@ -25,8 +29,14 @@ use crate::token::{BuildDigestHasher, TokenDigest};
 pub struct CachedToken<D> {
     digest: TokenDigest,
     active: ActiveToken,
-    /// The first second at which the entry may no longer be used.
+    answered_at: NumericDate,
+    /// The first second at which the entry is no answer any more.
     live_until: NumericDate,
+    /// The first second at which it cannot stand in either.
+    usable_until: NumericDate,
+    /// The generation of revocations that it is known to have outlived.
+    generation: AtomicU64,
+    refreshing: AtomicBool,
     derived: D,
 }
 
@@ -46,73 +56,153 @@ impl<D> CachedToken<D> {
         &self.derived
     }
 
-    fn is_live(&self, now: NumericDate) -> bool {
-        now < self.live_until
+    /// Whether it may stand in for an answer at the time `now`.
+    pub(crate) fn is_usable(&self, now: NumericDate) -> bool {
+        now < self.usable_until
     }
+
+    /// True for the first who asks. Only that one asks the authorization server ahead of time.
+    pub(crate) fn start_refresh(&self) -> bool {
+        !self.refreshing.swap(true, Ordering::Relaxed)
+    }
+
+    /// Its end for whoever believes answers for `max_ttl` at most.
+    fn end(&self, max_ttl: Duration) -> NumericDate {
+        self.live_until.min(self.answered_at.after(max_ttl))
+    }
+
+    /// Whether it is time to ask again: in the last fifth of its life, unless that ends with the token's own.
+    fn is_due(&self, end: NumericDate, now: NumericDate) -> bool {
+        let ahead = Duration::from_secs((end.since(self.answered_at).as_secs() / 5).max(1));
+        let ends_with_token = self.active.expires_at.is_some_and(|expiry| expiry <= end);
+        !ends_with_token && end.since(self.answered_at) > ahead && now.after(ahead) >= end
+    }
+}
+
+/// What is known of a token.
+pub(crate) enum Known<D> {
+    /// It is active.
+    Active(Arc<CachedToken<D>>),
+    /// It is active, and due to be asked about again.
+    Due(Arc<CachedToken<D>>),
+    /// It was active; good to stand in, if at all.
+    Over(Arc<CachedToken<D>>),
+    /// It is inactive.
+    Inactive(Inactive),
+    /// Nothing.
+    Nothing,
 }
 
 pub(crate) struct TokenCache<D> {
     active: Cache<TokenDigest, Arc<CachedToken<D>>, BuildDigestHasher>,
     inactive: Cache<TokenDigest, Inactive, BuildDigestHasher>,
+    ledger: Ledger,
     max_ttl: Duration,
+    stale_if_error: Duration,
 }
 
 impl<D: Default + Send + Sync + 'static> TokenCache<D> {
-    pub(crate) fn new(config: &CacheConfig) -> Self {
+    /// `longest_question` is how long an answer may take; `evictions` counts the live entries that had to make room.
+    pub(crate) fn new(config: &CacheConfig, longest_question: Duration, evictions: Counter) -> Self {
+        let count_eviction = move |_, _, cause| {
+            if cause == RemovalCause::Size {
+                evictions.increment(1);
+            }
+        };
+        // A second more for clocks that only count whole ones.
+        let longest_life = longest_question + config.max_ttl + config.stale_if_error + Duration::from_secs(1);
         Self {
             active: Cache::builder()
                 .max_capacity(config.max_entries)
                 .expire_after(EndOfLife)
+                .eviction_listener(count_eviction)
                 .build_with_hasher(BuildDigestHasher::default()),
             inactive: Cache::builder()
                 .max_capacity(config.max_entries.div_ceil(10))
                 .time_to_live(config.negative_ttl)
                 .build_with_hasher(BuildDigestHasher::default()),
+            ledger: Ledger::new(longest_life),
             max_ttl: config.max_ttl,
+            stale_if_error: config.stale_if_error,
         }
     }
 
-    /// What is known at the time `now`, if anything: the active token, or why it is none.
-    pub(crate) async fn get(
-        &self,
-        digest: &TokenDigest,
-        now: NumericDate,
-    ) -> Option<Result<Arc<CachedToken<D>>, Inactive>> {
-        match self.active.get(digest).await {
-            Some(token) if token.is_live(now) => return Some(Ok(token)),
-            Some(_dead) => self.active.invalidate(digest).await,
+    /// What is known at the time `now`, for whoever believes answers for `max_ttl` at most.
+    pub(crate) fn get(&self, digest: &TokenDigest, max_ttl: Duration, now: NumericDate) -> Known<D> {
+        match self.active.get(digest) {
+            Some(token) if !self.stands(&token) => self.active.invalidate(digest),
+            Some(token) => {
+                let end = token.end(max_ttl);
+                if now >= end {
+                    return Known::Over(token);
+                }
+                return if token.is_due(end, now) { Known::Due(token) } else { Known::Active(token) };
+            }
             None => {}
         }
-        self.inactive.get(digest).await.map(Err)
+        self.inactive.get(digest).map_or(Known::Nothing, Known::Inactive)
     }
 
-    /// The active token under `digest`; `fetch` runs if nobody else's does, and its answer is everybody's.
-    pub(crate) async fn get_or_fetch(
+    /// The generation for a question that is asked now.
+    pub(crate) fn generation(&self) -> Generation {
+        self.ledger.generation()
+    }
+
+    /// Whether no revocation since its question is about `token`.
+    pub(crate) fn stands(&self, token: &CachedToken<D>) -> bool {
+        self.ledger.stands(token.digest, &token.active, &token.generation)
+    }
+
+    /// Keeps the answer to a question of the generation `asked_in`, unless it was revoked in the meantime.
+    pub(crate) fn put(
         &self,
         digest: TokenDigest,
-        fetch: impl Future<Output = Result<Introspection, Unavailable>>,
-    ) -> Result<Arc<CachedToken<D>>, IntrospectionError> {
-        let fetch = async {
-            // A flight for the same token may have landed between this request's look and now.
-            if let Some(inactive) = self.inactive.get(&digest).await {
-                return Err(IntrospectionError::Inactive(inactive));
-            }
-            match fetch.await {
-                Ok(Introspection::Active(active)) => Ok(Arc::new(self.entry(digest, active))),
-                Ok(Introspection::Inactive(inactive)) => {
-                    self.inactive.insert(digest, inactive).await;
-                    Err(IntrospectionError::Inactive(inactive))
-                }
-                Err(unavailable) => Err(IntrospectionError::Unavailable(unavailable.into())),
-            }
-        };
-        self.active.try_get_with(digest, fetch).await.map_err(Arc::unwrap_or_clone)
+        active: ActiveToken,
+        asked_in: Generation,
+        now: NumericDate,
+    ) -> Arc<CachedToken<D>> {
+        let until = |end: NumericDate| active.expires_at.map_or(end, |expiry| expiry.min(end));
+        let token = Arc::new(CachedToken {
+            digest,
+            answered_at: now,
+            live_until: until(now.after(self.max_ttl)),
+            usable_until: until(now.after(self.max_ttl).after(self.stale_if_error)),
+            generation: AtomicU64::new(asked_in),
+            refreshing: AtomicBool::new(false),
+            derived: D::default(),
+            active,
+        });
+        if self.stands(&token) {
+            self.inactive.invalidate(&digest);
+            self.active.insert(digest, token.clone());
+        }
+        token
     }
 
-    fn entry(&self, digest: TokenDigest, active: ActiveToken) -> CachedToken<D> {
-        let ceiling = NumericDate::now().after(self.max_ttl);
-        let live_until = active.expires_at.map_or(ceiling, |expiry| expiry.min(ceiling));
-        CachedToken { digest, active, live_until, derived: D::default() }
+    /// Keeps that a token is inactive.
+    pub(crate) fn put_inactive(&self, digest: TokenDigest, inactive: Inactive) {
+        self.inactive.insert(digest, inactive);
+        self.active.invalidate(&digest);
+    }
+
+    /// Forgets all that bears one of `marks`; gives how many entries that were.
+    pub(crate) fn revoke(&self, marks: impl IntoIterator<Item = Mark>, now: NumericDate) -> u64 {
+        self.ledger.revoke(marks, now);
+        let mut forgotten = 0;
+        for (digest, token) in &self.active {
+            if !self.stands(&token) {
+                self.active.invalidate(&*digest);
+                forgotten += u64::from(token.is_usable(now));
+            }
+        }
+        forgotten
+    }
+
+    /// How many active and inactive entries there are.
+    pub(crate) fn count(&self) -> (u64, u64) {
+        self.active.run_pending_tasks();
+        self.inactive.run_pending_tasks();
+        (self.active.entry_count(), self.inactive.entry_count())
     }
 }
 
@@ -121,6 +211,120 @@ struct EndOfLife;
 
 impl<D> Expiry<TokenDigest, Arc<CachedToken<D>>> for EndOfLife {
     fn expire_after_create(&self, _: &TokenDigest, token: &Arc<CachedToken<D>>, _: Instant) -> Option<Duration> {
-        Some(token.live_until.since(NumericDate::now()))
+        Some(token.usable_until.since(NumericDate::now()))
+    }
+
+    fn expire_after_update(
+        &self,
+        digest: &TokenDigest,
+        token: &Arc<CachedToken<D>>,
+        at: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        // A new answer has a life of its own, and nothing of the old one's.
+        self.expire_after_create(digest, token, at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::OpaqueToken;
+    use crate::token::Digester;
+
+    const LONG: Duration = Duration::MAX;
+
+    fn cache(max_ttl: u64, stale_if_error: u64) -> TokenCache<()> {
+        let config = CacheConfig {
+            max_ttl: Duration::from_secs(max_ttl),
+            stale_if_error: Duration::from_secs(stale_if_error),
+            ..CacheConfig::default()
+        };
+        TokenCache::new(&config, Duration::from_secs(2), Counter::noop())
+    }
+
+    fn digest() -> TokenDigest {
+        Digester::new("introspected", "a", "b").digest(OpaqueToken::parse("t").unwrap())
+    }
+
+    fn state(known: &Known<()>) -> &'static str {
+        match known {
+            Known::Active(_) => "active",
+            Known::Due(_) => "due",
+            Known::Over(_) => "over",
+            Known::Inactive(_) => "inactive",
+            Known::Nothing => "nothing",
+        }
+    }
+
+    /// What is known of a token that was put at 0 s, at each of these seconds.
+    fn states(cache: &TokenCache<()>, expires_at: Option<u64>, max_ttl: Duration, at: &[u64]) -> Vec<&'static str> {
+        let start = NumericDate::now();
+        let date = |seconds: u64| start.after(Duration::from_secs(seconds));
+        let active = ActiveToken { expires_at: expires_at.map(date), ..ActiveToken::default() };
+        cache.put(digest(), active, cache.generation(), start);
+        at.iter().map(|&seconds| state(&cache.get(&digest(), max_ttl, date(seconds)))).collect()
+    }
+
+    #[test]
+    fn an_entry_ends_with_the_ttl_and_is_due_in_the_last_fifth_of_it() {
+        let at = [0, 79, 80, 99, 100, 1_000];
+        assert_eq!(states(&cache(100, 0), None, LONG, &at), ["active", "active", "due", "due", "over", "over"]);
+    }
+
+    #[test]
+    fn an_entry_ends_with_the_token_and_is_never_due_then() {
+        assert_eq!(states(&cache(100, 0), Some(50), LONG, &[0, 49, 50]), ["active", "active", "over"]);
+        assert_eq!(states(&cache(100, 0), Some(100), LONG, &[99, 100]), ["active", "over"]);
+    }
+
+    #[test]
+    fn the_shorter_ttl_of_a_route_wins_for_that_route() {
+        let cache = cache(100, 0);
+        let short = Duration::from_secs(10);
+        assert_eq!(states(&cache, None, short, &[7, 8, 10]), ["active", "due", "over"]);
+        assert_eq!(states(&cache, None, LONG, &[10]), ["active"]);
+        assert_eq!(states(&cache, None, Duration::from_secs(1), &[0, 1]), ["active", "over"]);
+    }
+
+    #[test]
+    fn an_entry_that_is_over_stands_in_for_so_long_and_never_past_exp() {
+        let start = NumericDate::now();
+        let date = |seconds: u64| start.after(Duration::from_secs(seconds));
+        let usable = |cache: &TokenCache<()>, expires_at: Option<u64>| {
+            let active = ActiveToken { expires_at: expires_at.map(date), ..ActiveToken::default() };
+            let token = cache.put(digest(), active, 0, start);
+            [9, 10, 29, 30].map(|seconds| token.is_usable(date(seconds)))
+        };
+        assert_eq!(usable(&cache(10, 20), None), [true, true, true, false]);
+        assert_eq!(usable(&cache(10, 20), Some(15)), [true, true, false, false]);
+        assert_eq!(usable(&cache(10, 0), None), [true, false, false, false]);
+    }
+
+    #[test]
+    fn a_revoked_entry_is_unknown_and_an_answer_from_before_is_not_kept() {
+        let cache = cache(100, 0);
+        let now = NumericDate::now();
+        let alice = || ActiveToken { subject: Some("alice".into()), ..ActiveToken::default() };
+        let asked_in = cache.generation();
+        cache.put(digest(), alice(), asked_in, now);
+        assert_eq!(cache.revoke([Mark::Subject("alice".into())], now), 1);
+        assert_eq!(state(&cache.get(&digest(), LONG, now)), "nothing");
+        let late = cache.put(digest(), alice(), asked_in, now);
+        assert!(!cache.stands(&late));
+        assert_eq!(state(&cache.get(&digest(), LONG, now)), "nothing");
+        cache.put(digest(), alice(), cache.generation(), now);
+        assert_eq!(state(&cache.get(&digest(), LONG, now)), "active");
+    }
+
+    #[test]
+    fn of_an_active_and_an_inactive_answer_the_later_counts() {
+        let cache = cache(100, 0);
+        let now = NumericDate::now();
+        cache.put(digest(), ActiveToken::default(), cache.generation(), now);
+        cache.put_inactive(digest(), Inactive::Denied);
+        assert_eq!(state(&cache.get(&digest(), LONG, now)), "inactive");
+        cache.put(digest(), ActiveToken::default(), cache.generation(), now);
+        assert_eq!(state(&cache.get(&digest(), LONG, now)), "active");
     }
 }

@@ -33,6 +33,16 @@ impl Claims {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
+    /// Whether the member `name` stands there, be it `null`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Takes the member `name` out.
+    pub(crate) fn remove(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name)
+    }
+
     /// The member at a path of names joined by dots. A member whose own name has the dots comes first
     /// (`https://example.com/tenant`).
     pub fn at(&self, path: &str) -> Option<&Value> {
@@ -86,6 +96,11 @@ impl Claims {
             Some(_) => None,
         };
         seconds.map(|seconds| Some(NumericDate::from_seconds(seconds))).ok_or_else(wrong)
+    }
+
+    /// The object that is the member `name`.
+    pub fn object(&self, name: &str) -> Option<Self> {
+        self.get(name)?.as_object().cloned().map(Self)
     }
 
     /// The names of all members.

@@ -33,6 +33,8 @@ pub struct Config {
     pub introspection: Introspection,
     /// How JWTs that it issued are verified.
     pub jwt: JwtRules,
+    /// Whether JWTs that it issued are verified for certain: its keys are then needed before requests can be served.
+    pub verifies_jwts: bool,
     /// How long and how many answers are kept.
     pub cache: CacheConfig,
     /// Claims to keep of an answer, beyond those that every token has: names, or paths of names joined by dots.
@@ -52,6 +54,7 @@ impl Config {
             allowed_addresses: Vec::new(),
             introspection: Introspection::default(),
             jwt: JwtRules::default(),
+            verifies_jwts: false,
             cache: CacheConfig::default(),
             claims: Vec::new(),
         }

@@ -1,34 +1,41 @@
-//! Cache, flight, client: the way from a token to the facts about it.
+//! From a token to the facts about it: the cache, else a flight that is under way, else a question of one's own.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use crate::access_token::Verifier;
 use crate::authorization_server::AuthorizationServer;
-use crate::cache::{CachedToken, TokenCache};
-use crate::client;
+use crate::cache::{CachedToken, Known, TokenCache};
+use crate::client::IntrospectionClient;
 use crate::clock::NumericDate;
 use crate::config::Config;
 use crate::error::{BuildError, IntrospectionError, Unavailable};
-use crate::token::{Digester, OpaqueToken};
+use crate::flight::{Boarding, Flights};
+use crate::metrics::Metrics;
+use crate::response::{Inactive, Introspection};
+use crate::revocation::{Mark, Revocation};
+use crate::token::{Digester, OpaqueToken, TokenDigest};
 
-/// Introspects tokens at one authorization server as one client. Cheap to clone; clones share their cache.
+/// Knows the tokens of one authorization server, as one client of it. Cheap to clone; clones share their cache.
 ///
 /// `D` is what the caller derives from an active token and wants to end with it; see [`CachedToken::derived`].
 pub struct Introspector<D>(Arc<Inner<D>>);
 
 struct Inner<D> {
-    digester: Digester,
-    cache: TokenCache<D>,
+    introspected: Digester,
+    verified: Digester,
+    client: IntrospectionClient,
+    verifier: Verifier,
     server: Arc<AuthorizationServer>,
-    room: Arc<Semaphore>,
+    cache: TokenCache<D>,
+    flights: Flights<Outcome<D>>,
+    metrics: Metrics,
 }
 
-/// How many requests may wait for an introspection. A question outlives the client that caused it, so clients that ask and
-/// leave would otherwise fill the memory, each with a token of its own.
-const MAX_WAITING: usize = 16 * 1024;
+type Outcome<D> = Result<Arc<CachedToken<D>>, IntrospectionError>;
 
 /// Which tokens a route takes, and for how long it believes what it was told of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,20 +54,18 @@ impl Default for Accepts {
     }
 }
 
-/// What is to be forgotten.
-#[derive(Clone)]
-pub enum Revocation {
-    /// One token.
-    Token(Arc<Zeroizing<String>>),
-    /// The tokens with this digest, as the audit shows it: 16 hexadecimal digits.
-    TokenDigest(String),
-    /// All tokens of a subject.
-    Subject(String),
-    /// All tokens of a client.
-    Client(String),
-    /// All tokens of a session (`sid`).
-    Session(String),
+/// How a token is learnt about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Introspect { looks_like_jwt: bool },
+    Verify,
 }
+
+/// How many questions may be under way.
+const FLIGHTS: usize = 16 * 1024;
+
+/// How often a request asks anew because the answer it waited for was revoked before it came.
+const ATTEMPTS: usize = 3;
 
 impl<D> Clone for Introspector<D> {
     fn clone(&self) -> Self {
@@ -74,18 +79,22 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
     /// # Errors
     /// [`BuildError`] when no HTTP client can be had for `config`.
     pub fn new(config: &Config) -> Result<Self, BuildError> {
-        Self::with_room(config, MAX_WAITING)
+        Self::with_room(config, FLIGHTS)
     }
 
-    fn with_room(config: &Config, room: usize) -> Result<Self, BuildError> {
+    fn with_room(config: &Config, flights: usize) -> Result<Self, BuildError> {
+        let client_id = config.client.as_ref().map_or("", |client| client.id.as_str());
+        let digester = |how| Digester::new(how, config.issuer.as_str(), client_id);
+        let metrics = Metrics::new(&config.name);
         Ok(Self(Arc::new(Inner {
-            digester: Digester::new(
-                config.issuer.as_str(),
-                config.client.as_ref().map_or("", |client| client.id.as_str()),
-            ),
-            cache: TokenCache::new(&config.cache),
+            introspected: digester("introspected"),
+            verified: digester("verified"),
+            client: IntrospectionClient::new(config),
+            verifier: Verifier::new(config),
             server: Arc::new(AuthorizationServer::new(config)?),
-            room: Arc::new(Semaphore::new(room)),
+            cache: TokenCache::new(&config.cache, config.introspection.timeout, metrics.evictions.clone()),
+            flights: Flights::new(flights),
+            metrics,
         })))
     }
 
@@ -94,16 +103,8 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
         &self.0.server
     }
 
-    /// Forgets what `revocation` says, at once and for all answers that are still on their way. Gives the number of
-    /// answers that were known.
-    ///
-    /// Goes through the whole cache: call it where blocking for a moment is allowed.
-    pub fn revoke(&self, _revocation: &Revocation) -> u64 {
-        0
-    }
-
-    /// What the authorization server says of `token` at the time `now`: from the cache, from somebody else's question
-    /// that is under way, or by asking.
+    /// What is known of `token` at the time `now`: from the cache, from somebody else's question that is under way, or by
+    /// asking.
     ///
     /// # Errors
     /// [`IntrospectionError::Inactive`] when the token may not be used, [`IntrospectionError::Unavailable`] when that
@@ -111,29 +112,189 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
     pub async fn introspect(
         &self,
         token: OpaqueToken<'_>,
-        _accepts: Accepts,
+        accepts: Accepts,
         now: NumericDate,
     ) -> Result<Arc<CachedToken<D>>, IntrospectionError> {
-        let digest = self.0.digester.digest(token);
-        if let Some(known) = self.0.cache.get(&digest, now).await {
-            return known.map_err(IntrospectionError::Inactive);
+        let way = Way::of(token, accepts).ok_or(IntrospectionError::Inactive(Inactive::NotAccepted))?;
+        let digest = self.0.digest(token, way);
+        let lookups = &self.0.metrics.lookups;
+        let stand_in = match self.0.cache.get(&digest, accepts.max_ttl, now) {
+            Known::Active(token) => {
+                lookups.hit.increment(1);
+                return Ok(token);
+            }
+            Known::Due(known) => {
+                lookups.hit.increment(1);
+                self.refresh(&known, token, way);
+                return Ok(known);
+            }
+            Known::Inactive(inactive) => {
+                lookups.negative.increment(1);
+                return Err(IntrospectionError::Inactive(inactive));
+            }
+            Known::Over(token) => Some(token),
+            Known::Nothing => None,
+        };
+        let outcome = self.learn(digest, token, way, accepts, now).await;
+        match (outcome, stand_in) {
+            (Err(IntrospectionError::Unavailable(_)), Some(old)) if self.0.may_stand_in(&old) => {
+                lookups.stale.increment(1);
+                Ok(old)
+            }
+            (outcome, _) => outcome,
         }
-        let unavailable = |what: Unavailable| IntrospectionError::Unavailable(what.into());
-        let place = self.0.room.clone().try_acquire_owned().map_err(|_full| unavailable(Unavailable::Overloaded))?;
+    }
+
+    /// Forgets what `revocation` says, at once and for all answers that are still on their way. Gives the number of
+    /// answers that were known.
+    ///
+    /// Goes through the whole cache: call it where blocking for a moment is allowed.
+    pub fn revoke(&self, revocation: &Revocation) -> u64 {
+        self.0.metrics.revoked(revocation);
+        self.0.cache.revoke(self.0.marks(revocation), NumericDate::now())
+    }
+
+    /// Brings the gauges of the cache up to date.
+    pub fn report(&self) {
+        let (active, inactive) = self.0.cache.count();
+        #[expect(clippy::cast_precision_loss, reason = "gauges are floats, and no cache has 2^52 entries")]
+        let set = |gauge: &metrics::Gauge, count: u64| gauge.set(count as f64);
+        set(&self.0.metrics.entries, active);
+        set(&self.0.metrics.inactive_entries, inactive);
+    }
+
+    /// Waits for the answer about a token of which nothing is known.
+    async fn learn(
+        &self,
+        digest: TokenDigest,
+        token: OpaqueToken<'_>,
+        way: Way,
+        accepts: Accepts,
+        now: NumericDate,
+    ) -> Outcome<D> {
+        let lookups = &self.0.metrics.lookups;
+        for _ in 0..ATTEMPTS {
+            let known = || match self.0.cache.get(&digest, accepts.max_ttl, now) {
+                Known::Active(token) | Known::Due(token) => Some(Ok(token)),
+                Known::Inactive(inactive) => Some(Err(IntrospectionError::Inactive(inactive))),
+                Known::Over(_) | Known::Nothing => None,
+            };
+            let flight = match self.0.flights.board(digest, known, || self.ask(digest, token, way)) {
+                Boarding::Started(flight) => {
+                    lookups.miss.increment(1);
+                    flight
+                }
+                Boarding::Joined(flight) => {
+                    lookups.coalesced.increment(1);
+                    flight
+                }
+                Boarding::Known(outcome) => {
+                    lookups.coalesced.increment(1);
+                    return outcome;
+                }
+                Boarding::Full => {
+                    lookups.refused.increment(1);
+                    return Err(Unavailable::Overloaded.into());
+                }
+            };
+            match flight.outcome().await {
+                // Somebody's question from before a revocation: what it brought counts for nobody any more.
+                Some(Ok(token)) if !self.0.cache.stands(&token) => {}
+                Some(outcome) => return outcome,
+                None => break,
+            }
+        }
+        Err(Unavailable::Abandoned.into())
+    }
+
+    /// Asks about a token in use before its entry is over. Nobody waits for it; if it fails, the entry lives on to its end.
+    fn refresh(&self, known: &CachedToken<D>, token: OpaqueToken<'_>, way: Way) {
+        if known.start_refresh() {
+            let boarding = self.0.flights.board(known.digest(), || None, || self.ask(known.digest(), token, way));
+            if matches!(boarding, Boarding::Started(_)) {
+                self.0.metrics.refreshes.increment(1);
+            }
+        }
+    }
+
+    /// One question, and the keeping of its answer.
+    fn ask(
+        &self,
+        digest: TokenDigest,
+        token: OpaqueToken<'_>,
+        way: Way,
+    ) -> impl Future<Output = Outcome<D>> + Send + use<D> {
         let inner = self.0.clone();
         let token = token.to_owned();
-        // A task of its own: a client that goes away while it waits does not end the question that others wait for.
-        let flight = tokio::spawn(async move {
-            let _place = place;
-            inner.cache.get_or_fetch(digest, client::introspect(&inner.server, &token)).await
-        });
-        flight.await.unwrap_or_else(|_ended| Err(unavailable(Unavailable::Abandoned)))
+        async move { inner.ask(digest, token, way).await }
+    }
+}
+
+impl<D: Default + Send + Sync + 'static> Inner<D> {
+    async fn ask(&self, digest: TokenDigest, token: Zeroizing<String>, way: Way) -> Outcome<D> {
+        let asked_in = self.cache.generation();
+        let started = Instant::now();
+        let answer = match way {
+            Way::Introspect { looks_like_jwt } => {
+                let answer = self.client.introspect(&self.server, &token, looks_like_jwt).await;
+                self.metrics.asked(&answer, started.elapsed(), self.server.is_given_up());
+                answer
+            }
+            Way::Verify => self.verifier.verify(&self.server, &token, NumericDate::now()).await,
+        };
+        match answer {
+            Ok(Introspection::Active(active)) => Ok(self.cache.put(digest, active, asked_in, NumericDate::now())),
+            Ok(Introspection::Inactive(inactive)) => {
+                self.cache.put_inactive(digest, inactive);
+                Err(IntrospectionError::Inactive(inactive))
+            }
+            Err(unavailable) => Err(unavailable.into()),
+        }
+    }
+
+    fn digest(&self, token: OpaqueToken<'_>, way: Way) -> TokenDigest {
+        match way {
+            Way::Introspect { .. } => self.introspected.digest(token),
+            Way::Verify => self.verified.digest(token),
+        }
+    }
+
+    fn may_stand_in(&self, token: &CachedToken<D>) -> bool {
+        token.is_usable(NumericDate::now()) && self.cache.stands(token)
+    }
+
+    fn marks(&self, revocation: &Revocation) -> Vec<Mark> {
+        match revocation {
+            Revocation::Token(token) => match OpaqueToken::parse(token) {
+                Ok(token) => [&self.introspected, &self.verified]
+                    .map(|digester| Mark::Digest(digester.digest(token).prefix()))
+                    .to_vec(),
+                Err(_never_accepted) => Vec::new(),
+            },
+            Revocation::TokenDigest(digest) => u64::from_str_radix(digest, 16).map(Mark::Digest).into_iter().collect(),
+            Revocation::Subject(subject) => vec![Mark::Subject(subject.as_str().into())],
+            Revocation::Client(client) => vec![Mark::Client(client.as_str().into())],
+            Revocation::Session(session) => vec![Mark::Session(session.as_str().into())],
+        }
+    }
+}
+
+impl Way {
+    /// How a route that takes these tokens learns about `token`; none when it takes no such token.
+    fn of(token: OpaqueToken<'_>, accepts: Accepts) -> Option<Self> {
+        let looks_like_jwt = token.looks_like_jwt();
+        match accepts {
+            Accepts { jwt: true, .. } if looks_like_jwt => Some(Self::Verify),
+            Accepts { opaque: true, .. } => Some(Self::Introspect { looks_like_jwt }),
+            _ => None,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpListener;
+    use zeroize::Zeroizing;
 
     use super::*;
     use crate::config::{Client, Endpoints, Introspection};
@@ -154,21 +315,31 @@ mod tests {
             ..Config::new(Issuer::parse(&url).unwrap())
         };
         let introspector = Introspector::<()>::with_room(&config, 1).unwrap();
-        let now = NumericDate::now();
-        let leaving = tokio::spawn({
+        let ask = |token: &'static str| {
             let introspector = introspector.clone();
-            async move {
-                introspector.introspect(OpaqueToken::parse("one").unwrap(), Accepts::default(), now).await.map(|_| ())
-            }
-        });
+            let token = OpaqueToken::parse(token).unwrap();
+            async move { introspector.introspect(token, Accepts::default(), NumericDate::now()).await.map(|_| ()) }
+        };
+        let leaving = tokio::spawn(ask("one"));
         let _asked = silent.accept().await.unwrap();
         leaving.abort();
         assert!(leaving.await.unwrap_err().is_cancelled());
 
-        let outcome =
-            introspector.introspect(OpaqueToken::parse("two").unwrap(), Accepts::default(), now).await.map(|_| ());
+        let outcome = ask("two").await;
 
         let Err(IntrospectionError::Unavailable(reason)) = outcome else { panic!("{outcome:?}") };
         assert!(matches!(*reason, Unavailable::Overloaded), "{reason}");
+    }
+
+    #[test]
+    fn a_jwt_is_verified_only_where_the_route_says_so() {
+        let jwt = OpaqueToken::parse("eyJhbGciOiJFUzI1NiJ9.e30.c2ln").unwrap();
+        let opaque = OpaqueToken::parse("opaque").unwrap();
+        let way = |token, opaque, jwt| Way::of(token, Accepts { opaque, jwt, ..Accepts::default() });
+        assert_eq!(way(jwt, true, false), Some(Way::Introspect { looks_like_jwt: true }));
+        assert_eq!(way(jwt, true, true), Some(Way::Verify));
+        assert_eq!(way(jwt, false, true), Some(Way::Verify));
+        assert_eq!(way(opaque, true, true), Some(Way::Introspect { looks_like_jwt: false }));
+        assert_eq!(way(opaque, false, true), None);
     }
 }

@@ -14,7 +14,10 @@
 //! This crate never decides whether a request may pass (audiences and scopes are compared by the gateway), never signs,
 //! and knows neither Pingora nor YAML.
 
+mod access_token;
+mod address;
 pub mod authorization_server;
+mod breaker;
 mod cache;
 pub mod claims;
 mod client;
@@ -23,15 +26,25 @@ pub mod clock;
 pub mod config;
 mod error;
 pub mod exchange;
+mod files;
+mod flight;
 mod introspector;
 pub mod jwt;
+pub mod key_set;
 pub mod metadata;
+mod metrics;
+mod remote;
 pub mod response;
+mod revocation;
 pub mod scope;
 pub mod secret;
+#[cfg(test)]
+mod testing;
 pub mod token;
+mod transport;
 mod vendor;
 
+pub use address::AddressNotAllowed;
 pub use authorization_server::AuthorizationServer;
 pub use cache::CachedToken;
 pub use claims::Claims;
@@ -39,9 +52,10 @@ pub use client_authentication::ClientAuthentication;
 pub use clock::NumericDate;
 pub use config::Config;
 pub use error::{BuildError, IntrospectionError, Unavailable};
-pub use introspector::{Accepts, Introspector, Revocation};
+pub use introspector::{Accepts, Introspector};
 pub use metadata::{AuthorizationServerMetadata, Issuer};
 pub use response::{ActiveToken, Inactive, Introspection};
+pub use revocation::Revocation;
 pub use scope::{Scope, ScopeSet};
 pub use secret::Secret;
 pub use token::{OpaqueToken, TokenDigest};

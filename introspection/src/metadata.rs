@@ -4,17 +4,15 @@
 //! could not be sent to. Never follows redirects and never trusts a document of another issuer.
 
 use std::fmt;
-use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-use serde::Deserialize;
-use tokio::sync::Mutex;
-use tokio::time::Instant;
+use http::StatusCode;
 use url::Url;
 
-use crate::authorization_server::{self, MAX_BODY};
+use crate::authorization_server::MAX_BODY;
+use crate::claims::Claims;
 use crate::config::is_confidential;
 use crate::error::Unavailable;
+use crate::transport::Transport;
 
 /// The identifier of an authorization server: an `https` URL without query and fragment (RFC 8414 §2), compared to the
 /// letter. `http` is taken for loopback addresses.
@@ -61,6 +59,10 @@ impl Issuer {
         &self.text
     }
 
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
+    }
+
     /// Where its metadata may be, most standard place first: RFC 8414 §3.1 (the well-known part before the issuer's
     /// path), OpenID Connect with the same insertion, and OpenID Connect Discovery 1.0 §4 (after the path).
     pub fn metadata_urls(&self) -> Vec<Url> {
@@ -92,110 +94,91 @@ impl fmt::Debug for Issuer {
     }
 }
 
-/// What of an authorization server's metadata is used, checked.
+/// What of an authorization server's metadata is used. What is of no use is an error for who needs it, and nobody else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorizationServerMetadata {
-    /// `introspection_endpoint`, fit to send credentials to.
-    pub introspection_endpoint: Option<Url>,
+    introspection_endpoint: Stated,
+    token_endpoint: Stated,
+    jwks_uri: Stated,
+    mtls_introspection_endpoint: Stated,
+    mtls_token_endpoint: Stated,
 }
+
+/// A URL fit to send credentials to, or why there is none.
+type Stated = Result<Url, &'static str>;
 
 impl AuthorizationServerMetadata {
     /// Reads the metadata document `body` of `issuer`.
     ///
     /// # Errors
-    /// [`Unavailable`] when it is no metadata, of another issuer, or names an endpoint in the clear.
+    /// [`Unavailable`] when it is no metadata, or of another issuer.
     pub fn parse(body: &[u8], issuer: &Issuer) -> Result<Self, Unavailable> {
-        #[derive(Deserialize)]
-        struct Document {
-            issuer: String,
-            introspection_endpoint: Option<Url>,
+        let malformed = |what: &dyn fmt::Display| Unavailable::Malformed(format!("metadata: {what}"));
+        let members = Claims::parse(body).map_err(|error| malformed(&error))?;
+        match members.get("issuer").map(|issuer| issuer.as_str()) {
+            Some(Some(named)) if named == issuer.as_str() => {}
+            Some(Some(other)) => return Err(Unavailable::ForeignIssuer(other.chars().take(MAX_SHOWN).collect())),
+            Some(None) | None => return Err(malformed(&"it names no issuer")),
         }
-        let document: Document =
-            serde_json::from_slice(body).map_err(|error| Unavailable::Malformed(format!("metadata: {error}")))?;
-        if document.issuer != issuer.as_str() {
-            return Err(Unavailable::ForeignIssuer(document.issuer));
-        }
-        if document.introspection_endpoint.as_ref().is_some_and(|endpoint| !is_confidential(endpoint)) {
-            return Err(Unavailable::Metadata("its introspection_endpoint is not an https URL"));
-        }
-        Ok(Self { introspection_endpoint: document.introspection_endpoint })
-    }
-}
-
-/// The metadata of one issuer, fetched when first needed and again when old. While the server is away, what was fetched
-/// before stays in use.
-pub(crate) struct MetadataSource {
-    issuer: Issuer,
-    fetched: ArcSwapOption<Fetched>,
-    // Held while fetching: one request at a time, the others wait for its result.
-    last_failure: Mutex<Option<Instant>>,
-}
-
-struct Fetched {
-    metadata: AuthorizationServerMetadata,
-    at: Instant,
-}
-
-impl MetadataSource {
-    /// How old metadata may be before it is fetched again.
-    const MAX_AGE: Duration = Duration::from_secs(60 * 60);
-    /// How long a failed fetch is not tried again.
-    const COOL_DOWN: Duration = Duration::from_secs(1);
-
-    pub(crate) fn new(issuer: Issuer) -> Self {
-        Self { issuer, fetched: ArcSwapOption::empty(), last_failure: Mutex::new(None) }
-    }
-
-    /// The introspection endpoint of the issuer.
-    pub(crate) async fn introspection_endpoint(&self, http: &reqwest::Client) -> Result<Url, Unavailable> {
-        let metadata = self.metadata(http).await?;
-        metadata.introspection_endpoint.ok_or(Unavailable::Metadata("it has no introspection_endpoint"))
-    }
-
-    async fn metadata(&self, http: &reqwest::Client) -> Result<AuthorizationServerMetadata, Unavailable> {
-        if let Some(metadata) = self.known(Self::MAX_AGE) {
-            return Ok(metadata);
-        }
-        let mut last_failure = self.last_failure.lock().await;
-        if let Some(metadata) = self.known(Self::MAX_AGE) {
-            return Ok(metadata);
-        }
-        let cooling = last_failure.is_some_and(|at| at.elapsed() < Self::COOL_DOWN);
-        let failure = if cooling {
-            Unavailable::Metadata("fetching it failed a moment ago")
-        } else {
-            match self.fetch(http).await {
-                Ok(metadata) => {
-                    self.fetched.store(Some(Fetched { metadata: metadata.clone(), at: Instant::now() }.into()));
-                    return Ok(metadata);
-                }
-                Err(failure) => {
-                    *last_failure = Some(Instant::now());
-                    failure
-                }
-            }
+        let stated = |path: &str, [absent, unfit]: [&'static str; 2]| {
+            let url = members.at(path).ok_or(absent)?.as_str().and_then(|text| Url::parse(text).ok());
+            url.filter(is_confidential).ok_or(unfit)
         };
-        self.known(Duration::MAX).ok_or(failure)
+        let introspection = ["it has no introspection_endpoint", "its introspection_endpoint is not an https URL"];
+        let token = ["it has no token_endpoint", "its token_endpoint is not an https URL"];
+        let jwks = ["it has no jwks_uri", "its jwks_uri is not an https URL"];
+        Ok(Self {
+            introspection_endpoint: stated("introspection_endpoint", introspection),
+            token_endpoint: stated("token_endpoint", token),
+            jwks_uri: stated("jwks_uri", jwks),
+            mtls_introspection_endpoint: stated("mtls_endpoint_aliases.introspection_endpoint", introspection),
+            mtls_token_endpoint: stated("mtls_endpoint_aliases.token_endpoint", token),
+        })
     }
 
-    fn known(&self, max_age: Duration) -> Option<AuthorizationServerMetadata> {
-        let fetched = self.fetched.load();
-        fetched.as_ref().filter(|fetched| fetched.at.elapsed() < max_age).map(|fetched| fetched.metadata.clone())
+    /// Where to introspect; with a certificate of ours (`mtls`), where those are asked for (RFC 8705 §5).
+    ///
+    /// # Errors
+    /// [`Unavailable::Metadata`] when it is not there, or nowhere that credentials may be sent.
+    pub fn introspection_endpoint(&self, mtls: bool) -> Result<Url, Unavailable> {
+        endpoint(mtls, &self.mtls_introspection_endpoint, &self.introspection_endpoint)
     }
 
-    /// Tries each place in turn; the first that has a document decides.
-    async fn fetch(&self, http: &reqwest::Client) -> Result<AuthorizationServerMetadata, Unavailable> {
-        let mut last = Unavailable::Metadata("there is none");
-        for url in self.issuer.metadata_urls() {
-            let response = http.get(url).header(http::header::ACCEPT, "application/json").send().await?;
-            if response.status() == http::StatusCode::OK {
-                let body = authorization_server::read_body(response, MAX_BODY).await?;
-                return AuthorizationServerMetadata::parse(&body, &self.issuer);
-            }
-            last = Unavailable::Status(response.status().as_u16());
+    /// Where tokens are exchanged; `mtls` as for introspection.
+    ///
+    /// # Errors
+    /// [`Unavailable::Metadata`] when it is not there, or nowhere that credentials may be sent.
+    pub fn token_endpoint(&self, mtls: bool) -> Result<Url, Unavailable> {
+        endpoint(mtls, &self.mtls_token_endpoint, &self.token_endpoint)
+    }
+
+    /// Where its keys are.
+    ///
+    /// # Errors
+    /// [`Unavailable::Metadata`] when it is not there, or where anybody on the way could put others in their place.
+    pub fn jwks_uri(&self) -> Result<Url, Unavailable> {
+        self.jwks_uri.clone().map_err(Unavailable::Metadata)
+    }
+}
+
+fn endpoint(mtls: bool, alias: &Stated, plain: &Stated) -> Result<Url, Unavailable> {
+    let stated = if mtls && alias.is_ok() { alias } else { plain };
+    stated.clone().map_err(Unavailable::Metadata)
+}
+
+/// How much of a foreign issuer's name is told.
+const MAX_SHOWN: usize = 200;
+
+/// The metadata of `issuer`: tries each place in turn; the first that has a document decides.
+pub(crate) async fn fetch(transport: Transport, issuer: Issuer) -> Result<AuthorizationServerMetadata, Unavailable> {
+    let mut last = Unavailable::Metadata("there is none");
+    for url in issuer.metadata_urls() {
+        match transport.get(url, "application/json", MAX_BODY).await? {
+            (StatusCode::OK, body) => return AuthorizationServerMetadata::parse(&body, &issuer),
+            (other, _) => last = Unavailable::Status { status: other.as_u16(), retry_after: None },
         }
-        Err(last)
     }
+    Err(last)
 }
 
 #[cfg(test)]
@@ -237,13 +220,15 @@ mod tests {
         assert_eq!(Issuer::parse("https://me:pw@login.example.com"), Err(InvalidIssuer::Excess));
     }
 
+    fn parse(text: &str) -> Result<AuthorizationServerMetadata, Unavailable> {
+        AuthorizationServerMetadata::parse(text.as_bytes(), &Issuer::parse("https://example.com").unwrap())
+    }
+
     #[test]
     fn rfc8414_s3_3_the_issuer_is_compared_to_the_letter() {
-        let issuer = Issuer::parse("https://example.com").unwrap();
-        let parse = |text: &str| AuthorizationServerMetadata::parse(text.as_bytes(), &issuer);
         let good =
             parse(r#"{"issuer":"https://example.com","introspection_endpoint":"https://example.com/i"}"#).unwrap();
-        assert_eq!(good.introspection_endpoint.unwrap().as_str(), "https://example.com/i");
+        assert_eq!(good.introspection_endpoint(false).unwrap().as_str(), "https://example.com/i");
         for other in ["https://example.com/", "https://EXAMPLE.com", "https://evil.example"] {
             assert!(
                 matches!(parse(&format!(r#"{{"issuer":"{other}"}}"#)), Err(Unavailable::ForeignIssuer(_))),
@@ -253,9 +238,38 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_in_the_clear_is_refused() {
-        let issuer = Issuer::parse("https://example.com").unwrap();
-        let body = br#"{"issuer":"https://example.com","introspection_endpoint":"http://example.com/i"}"#;
-        assert!(matches!(AuthorizationServerMetadata::parse(body, &issuer), Err(Unavailable::Metadata(_))));
+    fn an_endpoint_of_no_use_is_refused_by_who_needs_it_alone() {
+        for url in ["http://example.com/i", "ftp://example.com/i", "/i", ""] {
+            let metadata = parse(&format!(
+                r#"{{"issuer":"https://example.com","introspection_endpoint":"{url}","jwks_uri":"https://example.com/k"}}"#
+            ))
+            .unwrap();
+            let refused = metadata.introspection_endpoint(false).unwrap_err();
+            assert!(refused.to_string().contains("introspection_endpoint is not"), "{refused}");
+            assert_eq!(metadata.jwks_uri().unwrap().as_str(), "https://example.com/k");
+            assert!(metadata.token_endpoint(false).unwrap_err().to_string().contains("no token_endpoint"));
+        }
+    }
+
+    #[test]
+    fn rfc8705_s5_who_comes_with_a_certificate_goes_where_that_is_asked_for() {
+        let metadata = parse(
+            r#"{"issuer":"https://example.com","introspection_endpoint":"https://example.com/i",
+                "token_endpoint":"https://example.com/t",
+                "mtls_endpoint_aliases":{"introspection_endpoint":"https://mtls.example.com/i"}}"#,
+        )
+        .unwrap();
+        assert_eq!(metadata.introspection_endpoint(true).unwrap().as_str(), "https://mtls.example.com/i");
+        assert_eq!(metadata.introspection_endpoint(false).unwrap().as_str(), "https://example.com/i");
+        assert_eq!(metadata.token_endpoint(true).unwrap().as_str(), "https://example.com/t", "without an alias");
+    }
+
+    #[test]
+    fn what_is_no_metadata_is_malformed() {
+        for body in
+            ["", "[]", "{}", r#"{"issuer":7}"#, r#"{"issuer":"https://example.com","jwks_uri":"a","jwks_uri":"b"}"#]
+        {
+            assert!(matches!(parse(body), Err(Unavailable::Malformed(_))), "{body}");
+        }
     }
 }

@@ -1,20 +1,20 @@
-//! Reads an introspection response (RFC 7662 §2.2) into facts. Pure: the time is an argument.
+//! From what an authorization server says of a token, be it an introspection response (RFC 7662 §2.2) or the claims of a
+//! JWT access token (RFC 9068 §2.2), to facts. Pure: the time is an argument.
 //!
-//! Real servers write the same fact in several ways (a list or a string, a number or a numeric string, `null` for what is
-//! absent). They are made one here, so that nothing behind this module has to know.
-
-use std::fmt;
+//! Real servers write the same fact in several ways. They are made one here, after the table in [`vendor`](crate::vendor),
+//! so that nothing behind this module has to know.
 
 use http::HeaderValue;
-use serde::Deserialize;
-use serde::de::{self, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::Value;
 
+use crate::claims::{Claims, WrongKind};
 use crate::clock::NumericDate;
+use crate::config::Config;
 use crate::error::Unavailable;
 use crate::scope::ScopeSet;
+use crate::vendor::{Quirks, spelling};
 
-/// The answer of the authorization server about one token.
+/// The answer about one token.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Introspection {
     /// The token may be used, as far as the authorization server is concerned.
@@ -24,15 +24,15 @@ pub enum Introspection {
 }
 
 /// What an authorization server says of a token that is active.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ActiveToken {
     /// `sub`, or `username` where there is no `sub`.
     pub subject: Option<String>,
-    /// `client_id`, or what some servers call it: `azp`, `appid`, `cid`.
+    /// `client_id`, or what some servers call it.
     pub client_id: Option<String>,
     /// `sid`: the person's session at the authorization server.
     pub session_id: Option<String>,
-    /// `scope` or `scp`.
+    /// What was granted.
     pub scope: ScopeSet,
     /// `aud`; empty when the server names none.
     pub audience: Vec<String>,
@@ -44,7 +44,7 @@ pub struct ActiveToken {
     pub acr: Option<String>,
     /// `amr`: by what means (RFC 9068 §2.2.1).
     pub amr: Vec<String>,
-    /// The claims that [`Config::claims`](crate::Config::claims) asks to keep, by the names given there.
+    /// The claims that [`Config::claims`] asks to keep, by the names given there.
     pub claims: Vec<(String, Value)>,
     /// The JWT access token that the server gave in place of the opaque one ([`ResponseForm::Jwt`]), as the value of an
     /// `Authorization` header; marked sensitive.
@@ -68,181 +68,187 @@ pub enum Inactive {
     /// Active, but bound to a key (RFC 8705, RFC 9449) and sent without the proof.
     #[error("it is bound to a key that the request does not prove")]
     SenderConstrained,
+    /// A JWT that does not verify. The text names the check.
+    #[error("the JWT is not valid: {0}")]
+    Unverified(&'static str),
+    /// No JWT, where only those are taken.
+    #[error("it is no JWT, and the route takes nothing else")]
+    NotAccepted,
 }
 
-/// Reads the body of a 200 answer at the time `now`.
-///
-/// # Errors
-/// [`Unavailable::Malformed`] when it is not an introspection response; the token is then neither active nor inactive.
-pub fn parse(body: &[u8], now: NumericDate) -> Result<Introspection, Unavailable> {
-    let document: Document = serde_json::from_slice(body).map_err(|error| Unavailable::Malformed(describe(&error)))?;
-    Ok(document.into_introspection(now))
+/// Reads what one authorization server says.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    quirks: &'static Quirks,
+    /// The claims to keep.
+    keep: Vec<String>,
 }
 
-/// Where and of what kind, but none of the body: it may hold claims.
-fn describe(error: &serde_json::Error) -> String {
-    let kind = match error.classify() {
-        serde_json::error::Category::Data => "JSON, but no introspection response",
-        serde_json::error::Category::Syntax | serde_json::error::Category::Eof => "no JSON",
-        serde_json::error::Category::Io => "unreadable",
-    };
-    format!("{kind} (line {}, column {})", error.line(), error.column())
-}
+impl Reader {
+    /// For the authorization server of `config`.
+    pub fn new(config: &Config) -> Self {
+        Self { quirks: config.vendor.quirks(), keep: config.claims.clone() }
+    }
 
-/// The members of RFC 7662 §2.2 and their variants in the field. A member that stands twice is an error.
-#[derive(Deserialize)]
-struct Document {
-    active: bool,
-    scope: Option<OneOrMany>,
-    scp: Option<OneOrMany>,
-    client_id: Option<String>,
-    azp: Option<String>,
-    appid: Option<String>,
-    cid: Option<String>,
-    username: Option<String>,
-    sub: Option<String>,
-    token_type: Option<String>,
-    token_use: Option<String>,
-    exp: Option<Seconds>,
-    aud: Option<OneOrMany>,
-    cnf: Option<IgnoredAny>,
-    auth_time: Option<Seconds>,
-    acr: Option<String>,
-    amr: Option<OneOrMany>,
-}
+    /// Reads the body of a 200 answer in JSON at the time `now`.
+    ///
+    /// # Errors
+    /// [`Unavailable::Malformed`] when it is no introspection response; the token is then neither active nor inactive.
+    pub fn introspection_response(&self, body: &[u8], now: NumericDate) -> Result<Introspection, Unavailable> {
+        self.introspection(&parse(body)?, now)
+    }
 
-impl Document {
-    fn into_introspection(self, now: NumericDate) -> Introspection {
-        match self.obstacle(now) {
-            Some(reason) => Introspection::Inactive(reason),
-            None => Introspection::Active(self.into_active_token()),
+    /// The same, of members that were read already.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn introspection(&self, response: &Claims, now: NumericDate) -> Result<Introspection, Unavailable> {
+        if is_active(response)? {
+            self.token(response, now).map_err(|error| Unavailable::Malformed(error.to_string()))
+        } else {
+            Ok(Introspection::Inactive(Inactive::Denied))
         }
     }
 
-    fn obstacle(&self, now: NumericDate) -> Option<Inactive> {
-        if !self.active {
-            return Some(Inactive::Denied);
+    /// Reads the claims of a JWT that its issuer vouches for, at the time `now`.
+    ///
+    /// # Errors
+    /// [`WrongKind`] when a claim is not what it should be.
+    pub fn token(&self, claims: &Claims, now: NumericDate) -> Result<Introspection, WrongKind> {
+        let expires_at = claims.date("exp")?;
+        if expires_at.is_some_and(|expiry| expiry <= now) {
+            return Ok(Introspection::Inactive(Inactive::Expired));
         }
-        if self.exp.as_ref().is_some_and(|expiry| expiry.0 <= now) {
-            return Some(Inactive::Expired);
+        if let Some(reason) = self.is_of_another_kind(claims)? {
+            return Ok(Introspection::Inactive(reason));
         }
-        // A refresh token introspects as active too (RFC 7662 knows no token kinds); only its type tells.
-        let is_type = |name: &str| self.token_type.as_deref().is_none_or(|own| own.eq_ignore_ascii_case(name));
-        if self.cnf.is_some() || (self.token_type.is_some() && is_type("DPoP")) {
-            return Some(Inactive::SenderConstrained);
-        }
-        let is_access_token = self.token_use.as_deref().is_none_or(|own| matches!(own, "access_token" | "access"));
-        if !is_type("Bearer") || !is_access_token {
-            return Some(Inactive::NotAnAccessToken);
-        }
-        None
-    }
-
-    fn into_active_token(self) -> ActiveToken {
-        let many = |list: Option<OneOrMany>| list.map_or_else(Vec::new, |list| list.0);
-        let scope = self.scope.or(self.scp);
-        ActiveToken {
-            subject: self.sub.or(self.username),
-            client_id: self.client_id.or(self.azp).or(self.appid).or(self.cid),
-            scope: ScopeSet::from_granted(&many(scope).join(" ")),
-            audience: many(self.aud),
-            expires_at: self.exp.map(|seconds| seconds.0),
-            auth_time: self.auth_time.map(|seconds| seconds.0),
-            acr: self.acr,
-            amr: many(self.amr),
-            session_id: None,
-            claims: Vec::new(),
+        Ok(Introspection::Active(ActiveToken {
+            subject: first_text(claims, spelling::SUBJECT)?,
+            client_id: first_text(claims, spelling::CLIENT)?,
+            session_id: claims.text("sid")?,
+            scope: self.scope(claims)?,
+            audience: self.audience(claims)?,
+            expires_at,
+            auth_time: claims.date("auth_time")?,
+            acr: claims.text("acr")?,
+            amr: claims.texts("amr")?,
+            claims: self
+                .keep
+                .iter()
+                .filter_map(|path| Some((path.clone(), self.kept(claims, path)?.clone())))
+                .collect(),
             jwt: None,
+        }))
+    }
+
+    /// A refresh token introspects as active too (RFC 7662 knows no token kinds); only its type tells.
+    fn is_of_another_kind(&self, claims: &Claims) -> Result<Option<Inactive>, WrongKind> {
+        let token_type = claims.text("token_type")?;
+        let is_type = |name: &str| token_type.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(name));
+        if claims.get("cnf").is_some() || is_type("DPoP") {
+            return Ok(Some(Inactive::SenderConstrained));
         }
+        let of_other_type = token_type.is_some() && !is_type("Bearer");
+        let token_use = claims.text("token_use")?;
+        let of_other_use = token_use.is_some_and(|own| !matches!(own.as_str(), "access_token" | "access"));
+        let of_other_kind = match self.quirks.kind {
+            Some((name, access_token)) => {
+                claims.text(name)?.is_some_and(|own| !access_token.iter().any(|kind| own.eq_ignore_ascii_case(kind)))
+            }
+            None => false,
+        };
+        Ok((of_other_type || of_other_use || of_other_kind).then_some(Inactive::NotAnAccessToken))
+    }
+
+    fn scope(&self, claims: &Claims) -> Result<ScopeSet, WrongKind> {
+        let spelled = spelling::SCOPE.iter().copied().find(|name| claims.get(name).is_some());
+        let mut granted = Vec::new();
+        for name in spelled.into_iter().chain(self.quirks.permissions) {
+            granted.extend(claims.texts(name)?);
+        }
+        Ok(ScopeSet::from_granted(&granted.join(" ")))
+    }
+
+    fn audience(&self, claims: &Claims) -> Result<Vec<String>, WrongKind> {
+        let audience = claims.texts("aud")?;
+        match self.quirks.audience {
+            Some(instead) if audience.is_empty() => claims.texts(instead),
+            _ => Ok(audience),
+        }
+    }
+
+    fn kept<'a>(&self, claims: &'a Claims, path: &str) -> Option<&'a Value> {
+        claims.at(path).or_else(|| claims.at(&format!("{}.{path}", self.quirks.extension?)))
     }
 }
 
-/// A string, or a list of strings.
-struct OneOrMany(Vec<String>);
+/// Reads a JSON object that an authorization server sent. Where it is wrong and how is told, but nothing of the text: it may
+/// hold claims.
+pub(crate) fn parse(body: &[u8]) -> Result<Claims, Unavailable> {
+    Claims::parse(body).map_err(|error| {
+        let kind = match error.classify() {
+            serde_json::error::Category::Data => "JSON, but no object without doubled members",
+            serde_json::error::Category::Syntax | serde_json::error::Category::Eof => "no JSON",
+            serde_json::error::Category::Io => "unreadable",
+        };
+        Unavailable::Malformed(format!("{kind} (line {}, column {})", error.line(), error.column()))
+    })
+}
 
-impl<'de> Deserialize<'de> for OneOrMany {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Strings;
-        impl<'de> Visitor<'de> for Strings {
-            type Value = OneOrMany;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a string or a list of strings")
-            }
-
-            fn visit_str<E: de::Error>(self, one: &str) -> Result<OneOrMany, E> {
-                Ok(OneOrMany(vec![one.to_owned()]))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMany, A::Error> {
-                let mut many = Vec::new();
-                while let Some(one) = list.next_element()? {
-                    many.push(one);
-                }
-                Ok(OneOrMany(many))
-            }
-        }
-        deserializer.deserialize_any(Strings)
+/// `active` (RFC 7662 §2.2): a boolean and nothing else.
+pub(crate) fn is_active(response: &Claims) -> Result<bool, Unavailable> {
+    match response.get("active") {
+        Some(Value::Bool(active)) => Ok(*active),
+        _ => Err(Unavailable::Malformed("the member \"active\" is not a boolean".to_owned())),
     }
 }
 
-/// Seconds since the epoch as an integer, a float or a numeric string. The fraction is cut off.
-struct Seconds(NumericDate);
-
-impl<'de> Deserialize<'de> for Seconds {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Number;
-        impl Visitor<'_> for Number {
-            type Value = Seconds;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("seconds since the epoch")
-            }
-
-            fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<Seconds, E> {
-                Ok(Seconds(NumericDate::from_seconds(seconds)))
-            }
-
-            fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Seconds, E> {
-                self.visit_u64(u64::try_from(seconds).unwrap_or(0))
-            }
-
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "`as` saturates, which is what is meant"
-            )]
-            fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<Seconds, E> {
-                self.visit_u64(seconds as u64)
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Seconds, E> {
-                let seconds: f64 = text.trim().parse().map_err(|_| E::custom("not a number"))?;
-                self.visit_f64(seconds)
-            }
+fn first_text(claims: &Claims, names: &[&str]) -> Result<Option<String>, WrongKind> {
+    for name in names {
+        if let Some(text) = claims.text(name)? {
+            return Ok(Some(text));
         }
-        deserializer.deserialize_any(Number)
     }
+    Ok(None)
 }
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray as _;
+
     use super::*;
+    use crate::{Issuer, Vendor};
 
     const NOW: NumericDate = NumericDate::from_seconds(1_000);
 
-    fn active(body: &str) -> ActiveToken {
-        match parse(body.as_bytes(), NOW).unwrap() {
+    fn reader(vendor: Vendor) -> Reader {
+        Reader::new(&Config { vendor, ..Config::new(Issuer::parse("https://login.example.com").unwrap()) })
+    }
+
+    fn read(vendor: Vendor, body: &str) -> Result<Introspection, Unavailable> {
+        reader(vendor).introspection_response(body.as_bytes(), NOW)
+    }
+
+    fn active_at(vendor: Vendor, body: &str) -> ActiveToken {
+        match read(vendor, body).unwrap() {
             Introspection::Active(token) => token,
             Introspection::Inactive(reason) => panic!("inactive: {reason:?}"),
         }
     }
 
-    fn inactive(body: &str) -> Inactive {
-        match parse(body.as_bytes(), NOW).unwrap() {
+    fn active(body: &str) -> ActiveToken {
+        active_at(Vendor::Standard, body)
+    }
+
+    fn inactive_at(vendor: Vendor, body: &str) -> Inactive {
+        match read(vendor, body).unwrap() {
             Introspection::Active(token) => panic!("active: {token:?}"),
             Introspection::Inactive(reason) => reason,
         }
+    }
+
+    fn inactive(body: &str) -> Inactive {
+        inactive_at(Vendor::Standard, body)
     }
 
     #[test]
@@ -265,28 +271,27 @@ mod tests {
         assert_eq!(inactive(r#"{"active":false,"exp":2000}"#), Inactive::Denied);
         for body in [r#"{"active":"true"}"#, r#"{"active":1}"#, r#"{"active":null}"#, "{}", "true", "[]", "", "<html>"]
         {
-            assert!(matches!(parse(body.as_bytes(), NOW), Err(Unavailable::Malformed(_))), "{body}");
+            assert!(matches!(read(Vendor::Standard, body), Err(Unavailable::Malformed(_))), "{body}");
         }
     }
 
     #[test]
     fn a_member_that_stands_twice_is_malformed() {
-        let body = br#"{"active":false,"active":true}"#;
-        assert!(matches!(parse(body, NOW), Err(Unavailable::Malformed(_))));
+        let body = r#"{"active":false,"active":true}"#;
+        assert!(matches!(read(Vendor::Standard, body), Err(Unavailable::Malformed(_))));
     }
 
     #[test]
     fn a_malformed_answer_is_described_without_its_content() {
-        let error = parse(br#"{"active":"secret-claim"}"#, NOW).unwrap_err();
-        assert!(!error.to_string().contains("secret-claim"), "{error}");
+        for body in [r#"{"active":"secret-claim"}"#, r#"{"active":true,"exp":"secret-claim"}"#, "secret-claim"] {
+            let error = read(Vendor::Standard, body).unwrap_err();
+            assert!(!error.to_string().contains("secret-claim"), "{error}");
+        }
     }
 
     #[test]
-    fn expiry_in_every_notation_and_the_second_it_falls_on_is_too_late() {
-        for exp in ["2000", "2000.9", "\"2000\"", "2e3"] {
-            let token = active(&format!(r#"{{"active":true,"exp":{exp}}}"#));
-            assert_eq!(token.expires_at, Some(NumericDate::from_seconds(2_000)), "{exp}");
-        }
+    fn the_second_that_exp_falls_on_is_too_late() {
+        assert_eq!(active(r#"{"active":true,"exp":1001}"#).expires_at, Some(NumericDate::from_seconds(1_001)));
         for exp in ["1000", "1000.9", "\"999\"", "-5", "0"] {
             assert_eq!(inactive(&format!(r#"{{"active":true,"exp":{exp}}}"#)), Inactive::Expired, "{exp}");
         }
@@ -294,12 +299,17 @@ mod tests {
     }
 
     #[test]
-    fn the_variants_of_real_servers_mean_the_same() {
+    fn the_spellings_of_the_field_mean_the_same_everywhere() {
         let token = active(r#"{"active":true,"scp":["a","b"],"azp":"agent","username":"jdoe","aud":["x","y"]}"#);
         assert_eq!(token.scope.to_string(), "a b");
         assert_eq!(token.client_id.as_deref(), Some("agent"));
         assert_eq!(token.subject.as_deref(), Some("jdoe"));
         assert_eq!(token.audience, ["x", "y"]);
+        for (name, value) in [("client_id", "\"c\""), ("appid", "\"c\""), ("cid", "\"c\"")] {
+            let token = active(&format!(r#"{{"active":true,"{name}":{value}}}"#));
+            assert_eq!(token.client_id.as_deref(), Some("c"), "{name}");
+        }
+        assert_eq!(active(r#"{"active":true,"sub":42}"#).subject.as_deref(), Some("42"));
     }
 
     #[test]
@@ -323,5 +333,118 @@ mod tests {
             assert_eq!(inactive(&format!(r#"{{"active":true,{binding}}}"#)), Inactive::SenderConstrained, "{binding}");
         }
         active(r#"{"active":true,"cnf":null}"#);
+    }
+
+    #[test]
+    fn the_claims_asked_for_are_kept_and_no_others() {
+        let mut config = Config::new(Issuer::parse("https://login.example.com").unwrap());
+        config.claims = ["department", "org.unit", "absent"].map(str::to_owned).to_vec();
+        let body = br#"{"active":true,"department":["a",1],"org":{"unit":"u","other":2},"email":"x"}"#;
+        let Introspection::Active(token) = Reader::new(&config).introspection_response(body, NOW).unwrap() else {
+            panic!("inactive")
+        };
+        let kept: Vec<_> = token.claims.iter().map(|(name, value)| (name.as_str(), value.to_string())).collect();
+        assert_eq!(kept, [("department", "[\"a\",1]".to_owned()), ("org.unit", "\"u\"".to_owned())]);
+    }
+
+    // --- the table of vendors, row by row -----------------------------------------------------------------------------
+
+    #[test]
+    fn auth0_permissions_count_as_scopes() {
+        let body = r#"{"active":true,"scope":"openid","permissions":["read:users"],"azp":"agent"}"#;
+        assert_eq!(active_at(Vendor::Auth0, body).scope.to_string(), "openid read:users");
+        assert_eq!(active(body).scope.to_string(), "openid");
+    }
+
+    #[test]
+    fn cognito_names_the_client_where_others_name_the_audience() {
+        let body = r#"{"active":true,"token_use":"access","client_id":"pool-client"}"#;
+        assert_eq!(active_at(Vendor::Cognito, body).audience, ["pool-client"]);
+        assert_eq!(active(body).audience, [""; 0]);
+        let bound = r#"{"active":true,"token_use":"access","client_id":"pool-client","aud":"https://api.example"}"#;
+        assert_eq!(active_at(Vendor::Cognito, bound).audience, ["https://api.example"]);
+        let id_token = r#"{"active":true,"token_use":"id","aud":"pool-client"}"#;
+        assert_eq!(inactive_at(Vendor::Cognito, id_token), Inactive::NotAnAccessToken);
+    }
+
+    #[test]
+    fn curity_tells_the_purpose() {
+        active_at(Vendor::Curity, r#"{"active":true,"purpose":"access_token"}"#);
+        let refresh = r#"{"active":true,"purpose":"refresh_token"}"#;
+        assert_eq!(inactive_at(Vendor::Curity, refresh), Inactive::NotAnAccessToken);
+    }
+
+    #[test]
+    fn django_oauth_toolkit_has_a_username_and_a_list_of_audiences() {
+        let body = r#"{"active":true,"scope":"mcp:read","exp":2000,"client_id":"a","username":"alice",
+            "aud":["https://mcp.example.test/mcp"]}"#;
+        let token = active_at(Vendor::DjangoOauthToolkit, body);
+        assert_eq!(token.subject.as_deref(), Some("alice"));
+        assert_eq!(token.audience, ["https://mcp.example.test/mcp"]);
+    }
+
+    #[test]
+    fn entra_roles_of_an_application_count_as_scopes() {
+        let delegated = active_at(Vendor::Entra, r#"{"active":true,"scp":"Users.Read","appid":"app"}"#);
+        assert_eq!(delegated.scope.to_string(), "Users.Read");
+        let application = active_at(Vendor::Entra, r#"{"active":true,"roles":["Users.Read.All"],"azp":"app"}"#);
+        assert_eq!(application.scope.to_string(), "Users.Read.All");
+        assert_eq!(application.client_id.as_deref(), Some("app"));
+    }
+
+    #[test]
+    fn glewlwyd_tells_the_type_and_means_inactive_by_an_empty_400() {
+        active_at(Vendor::Glewlwyd, r#"{"active":true,"token_type":"bearer","type":"access_token"}"#);
+        let refresh = r#"{"active":true,"token_type":"refresh_token","aud":"agent"}"#;
+        assert_eq!(inactive_at(Vendor::Glewlwyd, refresh), Inactive::NotAnAccessToken);
+        let quirks = Vendor::Glewlwyd.quirks();
+        assert_eq!(quirks.bad_request, crate::vendor::BadRequest::EmptyIsInactive);
+        assert!(!quirks.signs_for_the_asker);
+    }
+
+    #[test]
+    fn hydra_has_further_claims_under_ext() {
+        let mut config = Config::new(Issuer::parse("https://login.example.com").unwrap());
+        (config.vendor, config.claims) = (Vendor::Hydra, vec!["tenant".to_owned()]);
+        let body = br#"{"active":true,"token_use":"access_token","ext":{"tenant":"t"}}"#;
+        let Introspection::Active(token) = Reader::new(&config).introspection_response(body, NOW).unwrap() else {
+            panic!("inactive")
+        };
+        assert_eq!(token.claims, [("tenant".to_owned(), Value::from("t"))]);
+        let refresh = r#"{"active":true,"token_use":"refresh_token"}"#;
+        assert_eq!(inactive_at(Vendor::Hydra, refresh), Inactive::NotAnAccessToken);
+    }
+
+    #[test]
+    fn keycloak_tells_the_kind_in_a_claim_named_typ() {
+        let token = active_at(Vendor::Keycloak, r#"{"active":true,"typ":"Bearer","azp":"agent","sid":"s"}"#);
+        assert_eq!((token.client_id.as_deref(), token.session_id.as_deref()), (Some("agent"), Some("s")));
+        for kind in ["Refresh", "Offline", "ID"] {
+            let body = format!(r#"{{"active":true,"typ":"{kind}"}}"#);
+            assert_eq!(inactive_at(Vendor::Keycloak, &body), Inactive::NotAnAccessToken, "{kind}");
+        }
+    }
+
+    #[test]
+    fn okta_has_its_own_names() {
+        let token = active_at(Vendor::Okta, r#"{"active":true,"token_type":"Bearer","cid":"agent","scp":["a","b"]}"#);
+        assert_eq!((token.client_id.as_deref(), token.scope.to_string().as_str()), (Some("agent"), "a b"));
+    }
+
+    #[test]
+    fn authentik_and_zitadel_say_all_in_the_registered_names() {
+        for vendor in [Vendor::Authentik, Vendor::Zitadel, Vendor::OidcProvider] {
+            let token = active_at(vendor, r#"{"active":true,"client_id":"c","sub":"s","scope":"a b","aud":["x"]}"#);
+            assert_eq!(token.client_id.as_deref(), Some("c"), "{vendor}");
+        }
+    }
+
+    #[test]
+    fn in_every_row_an_access_token_is_told_from_an_id_token_and_has_an_end() {
+        for vendor in Vendor::VARIANTS {
+            let quirks = vendor.quirks();
+            assert!(quirks.access_token_claims.contains(&"exp"), "{vendor}");
+            assert!(!quirks.id_token_claims.is_empty(), "{vendor}");
+        }
     }
 }

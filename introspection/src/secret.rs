@@ -3,12 +3,12 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use parking_lot::Mutex;
 use zeroize::Zeroizing;
+
+use crate::files::FromFiles;
 
 /// A text that is shown to nobody. Cheap to clone; clones share what was read.
 #[derive(Clone)]
@@ -17,25 +17,7 @@ pub struct Secret(Source);
 #[derive(Clone)]
 enum Source {
     Fixed(Arc<Zeroizing<String>>),
-    File(Arc<SecretFile>),
-}
-
-struct SecretFile {
-    path: PathBuf,
-    read: Mutex<Read>,
-}
-
-struct Read {
-    text: Arc<Zeroizing<String>>,
-    /// What the file looked like: when these change, it is read again.
-    seen: Option<Appearance>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Appearance {
-    modified: SystemTime,
-    length: u64,
-    inode: u64,
+    File(Arc<FromFiles<Zeroizing<String>, io::Error>>),
 }
 
 impl Secret {
@@ -49,9 +31,9 @@ impl Secret {
     /// # Errors
     /// When the file cannot be read, or has nothing in it.
     pub fn file(path: &Path) -> io::Result<Self> {
-        let seen = Appearance::of(path).ok();
-        let text = Arc::new(read(path)?);
-        Ok(Self(Source::File(Arc::new(SecretFile { path: path.to_owned(), read: Mutex::new(Read { text, seen }) }))))
+        let path = path.to_owned();
+        let file = FromFiles::new(vec![path.clone()], move || read(&path))?;
+        Ok(Self(Source::File(Arc::new(file))))
     }
 
     /// The secret as it is now. When its file has become unreadable or empty, as it was before.
@@ -60,34 +42,6 @@ impl Secret {
             Source::Fixed(text) => text.clone(),
             Source::File(file) => file.current(),
         }
-    }
-}
-
-impl SecretFile {
-    fn current(&self) -> Arc<Zeroizing<String>> {
-        let seen = Appearance::of(&self.path);
-        let mut known = self.read.lock();
-        match seen {
-            Ok(seen) if known.seen != Some(seen) => match read(&self.path) {
-                Ok(text) => *known = Read { text: Arc::new(text), seen: Some(seen) },
-                Err(error) => self.warn(&error),
-            },
-            Ok(_same) => {}
-            Err(error) => self.warn(&error),
-        }
-        known.text.clone()
-    }
-
-    fn warn(&self, error: &io::Error) {
-        tracing::warn!(file = %self.path.display(), %error, "cannot read a secret again; the one before stays in use");
-    }
-}
-
-impl Appearance {
-    fn of(path: &Path) -> io::Result<Self> {
-        use std::os::unix::fs::MetadataExt as _;
-        let metadata = path.metadata()?;
-        Ok(Self { modified: metadata.modified()?, length: metadata.len(), inode: metadata.ino() })
     }
 }
 

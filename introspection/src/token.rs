@@ -47,6 +47,13 @@ impl<'request> OpaqueToken<'request> {
         Ok(Self(text))
     }
 
+    /// Whether it has the form of a signed JWT (RFC 7515 §7.1): three parts, of which the first is a JSON object. Says
+    /// nothing of what is in it.
+    pub fn looks_like_jwt(self) -> bool {
+        // `eyJ` is `{"` in base64url, and no JSON object that is a JOSE header begins otherwise in the field.
+        self.0.starts_with("eyJ") && self.0.split('.').count() == 3 && !self.0.split('.').any(str::is_empty)
+    }
+
     /// A copy that outlives the request, for the introspection request; wiped when dropped.
     pub(crate) fn to_owned(self) -> Zeroizing<String> {
         Zeroizing::new(self.0.to_owned())
@@ -66,13 +73,20 @@ pub struct TokenDigest([u8; 32]);
 impl fmt::Debug for TokenDigest {
     /// The first 64 bits in hexadecimal: enough to find one token's records, of no use for anything else.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().take(8).try_for_each(|byte| write!(formatter, "{byte:02x}"))
+        write!(formatter, "{:016x}", self.prefix())
     }
 }
 
 impl fmt::Display for TokenDigest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, formatter)
+    }
+}
+
+impl TokenDigest {
+    /// The first 64 bits: what is shown of it.
+    pub(crate) fn prefix(self) -> u64 {
+        self.0.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
     }
 }
 
@@ -100,16 +114,16 @@ impl Hasher for DigestHasher {
     }
 }
 
-/// Makes digests in the domain of one introspector: the same token at another authorization server, or asked about as
-/// another client, has another digest.
+/// Makes digests in one domain: the same token at another authorization server, asked about as another client, or verified
+/// instead of introspected, has another digest.
 #[derive(Clone)]
 pub(crate) struct Digester(Sha256);
 
 impl Digester {
-    /// The domain of `client_id` at the authorization server `issuer`.
-    pub(crate) fn new(issuer: &str, client_id: &str) -> Self {
+    /// The domain of what is learnt in the way `how` at the authorization server `issuer`, as its client `client_id`.
+    pub(crate) fn new(how: &str, issuer: &str, client_id: &str) -> Self {
         let mut digester = Self(Sha256::new());
-        for field in ["phantomgate token digest", issuer, client_id] {
+        for field in ["phantomgate token digest", how, issuer, client_id] {
             digester.field(field);
         }
         digester
@@ -154,23 +168,41 @@ mod tests {
     }
 
     #[test]
+    fn a_signed_jwt_is_known_by_its_form() {
+        assert!(token("eyJhbGciOiJFUzI1NiJ9.e30.c2ln").looks_like_jwt());
+        for other in ["a.b.c", "eyJhbGciOiJub25lIn0.e30.", "eyJh.e30", "eyJh.a.b.c.d", "opaque", "eyJh..c"] {
+            assert!(!token(other).looks_like_jwt(), "{other}");
+        }
+    }
+
+    #[test]
     fn a_token_does_not_show_itself() {
         assert!(!format!("{:?}", token("verysecret")).contains("verysecret"));
     }
 
     #[test]
     fn the_domain_is_part_of_the_digest() {
-        let here = Digester::new("https://as.example", "gateway");
+        let here = Digester::new("introspected", "https://as.example", "gateway");
         assert_eq!(here.digest(token("t")), here.digest(token("t")));
         assert_ne!(here.digest(token("t")), here.digest(token("u")));
-        assert_ne!(here.digest(token("t")), Digester::new("https://other.example", "gateway").digest(token("t")));
-        assert_ne!(here.digest(token("t")), Digester::new("https://as.example", "other").digest(token("t")));
+        assert_ne!(
+            here.digest(token("t")),
+            Digester::new("introspected", "https://other.example", "gateway").digest(token("t"))
+        );
+        assert_ne!(
+            here.digest(token("t")),
+            Digester::new("introspected", "https://as.example", "other").digest(token("t"))
+        );
+        assert_ne!(
+            here.digest(token("t")),
+            Digester::new("verified", "https://as.example", "gateway").digest(token("t"))
+        );
     }
 
     #[test]
     fn fields_cannot_run_into_each_other() {
-        let one = Digester::new("https://as.example/a", "b").digest(token("t"));
-        let two = Digester::new("https://as.example/", "ab").digest(token("t"));
+        let one = Digester::new("introspected", "https://as.example/a", "b").digest(token("t"));
+        let two = Digester::new("introspected", "https://as.example/", "ab").digest(token("t"));
         assert_ne!(one, two);
     }
 }

@@ -68,7 +68,7 @@ async fn a_redirect_of_the_introspection_is_not_followed() {
 async fn rfc8414_s3_3_the_metadata_of_another_issuer_is_not_believed() {
     let mut given = Given::new().await;
     given.config["authorization_servers"]["main"].as_object_mut().unwrap().remove("endpoints");
-    given.authorization_server.claim_to_be("https://login.example.com");
+    given.authorization_server.claim_in_metadata(&json!({ "issuer": "https://login.example.com" }));
     let world = given.start().await;
     let token = world.valid_token();
 

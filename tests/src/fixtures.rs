@@ -1,22 +1,24 @@
-//! Real servers and clients from npm and PyPI, which `./tests/run` installs under `target/fixtures`.
+//! Real servers and clients from npm, PyPI and Debian, which `./tests/run` installs, most of them under `target/fixtures`.
 
-use std::{collections::BTreeMap, path::PathBuf, process::Command};
+use std::{path::PathBuf, process::Command};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::{Process, within};
+use crate::{Certificates, Process};
 
 /// A running fixture and the JSON line that it printed when it was ready.
 pub struct Fixture {
     /// What it said: its URL or issuer.
     pub ready: Value,
+    /// Who vouches for its certificate, where it has one.
+    pub(crate) authority: Option<PathBuf>,
     _process: Process,
 }
 
 impl Fixture {
     async fn start(name: &str, command: Command) -> Self {
         let process = Process::spawn(name, command);
-        Self { ready: process.ready().await, _process: process }
+        Self { ready: process.ready().await, authority: None, _process: process }
     }
 
     /// A string of its ready line.
@@ -26,11 +28,39 @@ impl Fixture {
     }
 }
 
-/// oidc-provider, which issues tokens for these resources: `{"URL": {"scopes": [...], "ttl": seconds}}`.
+/// oidc-provider, which issues tokens for these resources:
+/// `{"URL": {"scopes": [...], "ttl": seconds, "format": "opaque" or "jwt"}}`.
 pub async fn oidc_provider(resources: Value) -> Fixture {
+    start_oidc_provider(&json!({ "resources": resources })).await
+}
+
+/// The same over TLS, asking for client certificates.
+pub async fn oidc_provider_over_tls(resources: Value, certificates: &Certificates) -> Fixture {
+    let tls = json!({
+        "ca": certificates.ca(),
+        "certificate": certificates.server().certificate,
+        "privateKey": certificates.server().private_key,
+    });
+    let provider = start_oidc_provider(&json!({ "resources": resources, "tls": tls })).await;
+    Fixture { authority: Some(certificates.ca()), ..provider }
+}
+
+async fn start_oidc_provider(options: &Value) -> Fixture {
     let mut command = node("oidc-provider/server.mjs");
-    command.arg(serde_json::json!({ "resources": resources }).to_string());
+    command.arg(options.to_string());
     Fixture::start("oidc-provider", command).await
+}
+
+/// django-oauth-toolkit, which issues tokens for any resource, with the scopes `mcp:read` and `mcp:write`.
+pub async fn django_oauth_toolkit() -> Fixture {
+    Fixture::start("django-oauth-toolkit", python("django-oauth-toolkit/server.py")).await
+}
+
+/// Glewlwyd, which issues tokens for these resources: `{"URL": {"scopes": [...]}}`.
+pub async fn glewlwyd(resources: Value) -> Fixture {
+    let mut command = python("glewlwyd/server.py");
+    command.arg(json!({ "resources": resources }).to_string());
+    Fixture::start("glewlwyd", command).await
 }
 
 /// The reference server of the MCP project.
@@ -55,29 +85,6 @@ pub async fn python_client(server: &str, tool: &str, arguments: &Value) -> Value
     let mut command = python("mcp-clients/python_client.py");
     command.args([server, tool, &arguments.to_string()]);
     run_client("the Python client", command).await
-}
-
-/// What a person's browser does with an authorization URL: follows redirects and keeps cookies until it is sent back
-/// to `redirect_url`. Gives the URL it was sent to.
-pub async fn follow_redirects(authorization_url: &str, redirect_url: &str) -> String {
-    let no_redirects = reqwest::redirect::Policy::none();
-    let browser = reqwest::Client::builder().redirect(no_redirects).no_proxy().build().unwrap();
-    let mut cookies = BTreeMap::new();
-    let mut url = url::Url::parse(authorization_url).unwrap();
-    while !url.as_str().starts_with(redirect_url) {
-        let cookie = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
-        let request = browser.get(url.clone()).header("cookie", cookie);
-        let response = within("a redirect", request.send()).await.unwrap();
-        for line in response.headers().get_all("set-cookie") {
-            let pair = line.to_str().unwrap().split(';').next().unwrap();
-            let (name, value) = pair.split_once('=').unwrap();
-            cookies.insert(name.to_owned(), value.to_owned());
-        }
-        let location = response.headers().get("location").map(|location| location.to_str().unwrap());
-        let location = location.unwrap_or_else(|| panic!("{url} answered {}", response.status()));
-        url = url.join(location).unwrap();
-    }
-    url.into()
 }
 
 async fn run_client(name: &str, command: Command) -> Value {

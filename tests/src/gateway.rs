@@ -45,14 +45,15 @@ pub struct Gateway {
     process: Process,
     port: ReservedPort,
     config: PathBuf,
+    log_level: &'static str,
     earlier_log: String,
 }
 
 impl Gateway {
     /// Starts `phantomgate run` and waits until it says that it listens.
-    pub async fn start(port: ReservedPort, config: &Path) -> Self {
-        let process = serve(port.address(), config).await;
-        Self { process, port, config: config.to_owned(), earlier_log: String::new() }
+    pub async fn start(port: ReservedPort, config: &Path, log_level: &'static str) -> Self {
+        let process = serve(port.address(), config, log_level).await;
+        Self { process, port, config: config.to_owned(), log_level, earlier_log: String::new() }
     }
 
     /// Where it listens.
@@ -92,7 +93,7 @@ impl Gateway {
         self.terminate();
         self.exit().await;
         self.earlier_log.push_str(&self.process.output());
-        self.process = serve(self.port.address(), &self.config).await;
+        self.process = serve(self.port.address(), &self.config, self.log_level).await;
     }
 
     /// Waits until it has ended.
@@ -101,11 +102,15 @@ impl Gateway {
     }
 }
 
-async fn serve(address: SocketAddr, config: &Path) -> Process {
+async fn serve(address: SocketAddr, config: &Path, log_level: &str) -> Process {
     let mut command = phantomgate();
-    // At its most talkative, because all of it is searched for credentials.
-    command.args(["run", "--log-level", "trace", "-c"]).arg(config);
+    command.args(["run", "--log-level", log_level, "-c"]).arg(config);
     let process = Process::spawn("phantomgate", command);
+    if log_level == "warn" {
+        // It does not say then that it listens.
+        within("the gateway to listen", async { while TcpStream::connect(address).await.is_err() {} }).await;
+        return process;
+    }
     let ready = format!("address={address}");
     process
         .find_in_output("it listened", |line| (line.contains("listening") && line.contains(&ready)).then_some(()))

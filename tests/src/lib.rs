@@ -26,25 +26,35 @@
     reason = "a test fails by panicking; whoever reads it wants the line, not an error chain"
 )]
 
+mod admin;
 mod authorization_server;
+mod browser;
+mod certificates;
 mod client;
 mod clock;
 mod credentials;
 mod fixtures;
 mod gateway;
+mod jwt;
+mod load;
 mod process;
 mod raw;
 mod upstream;
 mod world;
 
-pub use authorization_server::{Answer, AuthorizationServer, IntrospectionRequest};
+pub use authorization_server::{Answer, AuthorizationServer, FormRequest};
+pub use browser::{TokenResponse, follow_redirects};
+pub use certificates::{Certificates, Identity};
 pub use client::{AnswerExt, Response, within};
 pub use clock::{now, until};
 pub use credentials::Credentials;
 pub use fixtures::{
-    Fixture, follow_redirects, oidc_provider, python_client, python_server, server_everything, typescript_client,
+    Fixture, django_oauth_toolkit, glewlwyd, oidc_provider, oidc_provider_over_tls, python_client, python_server,
+    server_everything, typescript_client,
 };
 pub use gateway::{CommandLine, Gateway, ReservedPort, phantomgate};
+pub use jwt::{Jwt, SigningKey, decode_jwt};
+pub use load::{Load, QuietUpstream};
 pub use process::Process;
 pub use raw::RawConnection;
 pub use upstream::{EventStream, Received, Upstream};

@@ -29,6 +29,7 @@ pub struct World {
     /// What must not be found in the wrong places.
     pub credentials: Credentials,
     client: reqwest::Client,
+    admin: ReservedPort,
     directory: TempDir,
 }
 
@@ -42,26 +43,30 @@ pub struct Given {
     pub upstream: Upstream,
     /// What must not be found in the wrong places.
     pub credentials: Credentials,
+    /// How much the gateway logs: at first all there is, because all of it is searched for credentials.
+    pub log_level: &'static str,
     port: ReservedPort,
+    admin: ReservedPort,
     directory: TempDir,
 }
 
 impl Given {
     /// One protected route, `/mcp`.
     pub async fn new() -> Self {
-        let (port, directory, credentials) =
-            (ReservedPort::new(), tempfile::tempdir().unwrap(), Credentials::default());
+        let (port, admin) = (ReservedPort::new(), ReservedPort::new());
+        let (directory, credentials) = (tempfile::tempdir().unwrap(), Credentials::default());
         let origin = format!("http://{}", port.address());
         let authorization_server = AuthorizationServer::start(&format!("{origin}/mcp"), credentials.clone()).await;
         let upstream = Upstream::start().await;
         let config = json!({
             "listeners": [{ "address": port.address() }],
+            "admin": { "address": admin.address() },
             "authorization_servers": { "main": authorization_server_config(&authorization_server, directory.path()) },
             "signing": { "issuer": origin, "algorithm": "ES256", "keys": directory.path().join("keys"), "lifetime": "5m" },
             "upstreams": { "upstream": { "endpoints": [upstream.url()] } },
             "routes": [route("mcp", &origin, "/mcp")],
         });
-        Self { config, authorization_server, upstream, credentials, port, directory }
+        Self { config, authorization_server, upstream, credentials, log_level: "trace", port, admin, directory }
     }
 
     /// The public URL of a path on the gateway.
@@ -95,13 +100,13 @@ impl Given {
 
     /// Starts the gateway.
     pub async fn start(self) -> World {
-        let Self { config, authorization_server, upstream, credentials, port, directory } = self;
+        let Self { config, authorization_server, upstream, credentials, log_level, port, admin, directory } = self;
         let file = directory.path().join("gateway.yaml");
         std::fs::write(&file, serde_json::to_string_pretty(&config).unwrap()).unwrap();
-        let gateway = Gateway::start(port, &file).await;
+        let gateway = Gateway::start(port, &file, log_level).await;
         // Every request shows what was received, not what a client library made of it.
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
-        World { gateway, authorization_server, upstream, credentials, client, directory }
+        World { gateway, authorization_server, upstream, credentials, client, admin, directory }
     }
 }
 
@@ -142,6 +147,11 @@ impl World {
     /// An absolute URL on the gateway.
     pub fn url(&self, path: &str) -> String {
         self.gateway.url(path)
+    }
+
+    /// An absolute URL on the admin listener.
+    pub fn admin_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.admin.address())
     }
 
     /// The client of [`Self::get`], for requests that are made elsewhere.

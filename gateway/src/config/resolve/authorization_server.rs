@@ -48,6 +48,7 @@ impl Resolver<'_> {
             allowed_addresses,
             introspection: introspection?,
             jwt: jwt?,
+            verifies_jwts: false, // until a route says so
             cache: cache?,
             claims: Vec::new(),
         })
