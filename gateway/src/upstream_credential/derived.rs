@@ -177,7 +177,7 @@ mod tests {
     }
 
     fn away() -> Result<Made, Rejection> {
-        Err(Rejection::IntrospectionUnavailable(Unavailable::Status(503).into()))
+        Err(Rejection::IntrospectionUnavailable(Unavailable::Timeout(Duration::ZERO).into()))
     }
 
     #[test]
@@ -194,7 +194,8 @@ mod tests {
 
     #[test]
     fn a_credential_is_due_a_little_before_it_ends() {
-        let due = |life: u64| Made::new(HeaderValue::from_static("a"), Some(at(1_000 + life)), at(1_000)).reusable_until;
+        let due =
+            |life: u64| Made::new(HeaderValue::from_static("a"), Some(at(1_000 + life)), at(1_000)).reusable_until;
         assert_eq!(due(3_600), at(4_570));
         assert_eq!(due(100), at(1_075));
         assert_eq!(due(0), at(1_000));

@@ -194,7 +194,9 @@ fn error(answer: &Answer, exchange: &Exchange) -> ExchangeError {
         (Some("invalid_client"), _) | (_, StatusCode::UNAUTHORIZED) | (None, StatusCode::FORBIDDEN) => {
             Unavailable::ClientRefused(status.as_u16()).into()
         }
-        (None | Some("temporarily_unavailable" | "server_error"), _) => Unavailable::Status(status.as_u16()).into(),
+        (None | Some("temporarily_unavailable" | "server_error"), _) => {
+            Unavailable::Status { status: status.as_u16(), retry_after: answer.retry_after }.into()
+        }
         (Some("invalid_grant" | "interaction_required"), _) if claims_challenge(&members).is_some() => {
             claims_challenge(&members).map_or(ExchangeError::SubjectTokenInvalid, ExchangeError::InsufficientClaims)
         }
@@ -251,19 +253,7 @@ mod tests {
     }
 
     fn subject() -> ActiveToken {
-        ActiveToken {
-            subject: None,
-            client_id: None,
-            session_id: None,
-            scope: ScopeSet::from_granted("own"),
-            audience: Vec::new(),
-            expires_at: at(5_000),
-            auth_time: None,
-            acr: None,
-            amr: Vec::new(),
-            claims: Vec::new(),
-            jwt: None,
-        }
+        ActiveToken { scope: ScopeSet::from_granted("own"), expires_at: at(5_000), ..ActiveToken::default() }
     }
 
     fn answer(status: u16, body: &[u8]) -> Answer {
