@@ -16,7 +16,8 @@ pub enum Decision {
     Fail,
 }
 
-/// Why. The names are stable: dashboards and alerts are built on them.
+/// Why. It determines the [`Decision`], except where a client went away. The names are stable: dashboards and alerts are
+/// built on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Reason {

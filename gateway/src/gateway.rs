@@ -6,6 +6,7 @@ use phantomgate_introspection::{BuildError, Introspector, NumericDate};
 use phantomgate_upstreams::Upstream;
 
 use crate::config::{Config, CredentialConfig, ProtectionConfig, RouteConfig, SigningConfig};
+use crate::metrics::RequestCounters;
 use crate::route::{Protection, Route, RouteTable};
 use crate::signing::{KeyError, SignedCredential, Signer};
 use crate::upstream_credential::{
@@ -21,8 +22,18 @@ pub struct Gateway {
     pub well_known: WellKnown,
     /// Signs our JWTs; none when no route needs it.
     pub signer: Option<Arc<Signer>>,
+    /// All authorization servers.
+    pub authorization_servers: Vec<AuthorizationServer>,
     /// All upstreams.
     pub upstreams: Vec<Arc<Upstream>>,
+}
+
+/// An authorization server of the configuration.
+pub struct AuthorizationServer {
+    /// What the configuration calls it.
+    pub name: String,
+    /// Knows its tokens.
+    pub introspector: Introspector<DerivedCredentials>,
 }
 
 /// Why a valid configuration cannot be put to work.
@@ -51,40 +62,46 @@ impl Gateway {
     /// [`GatewayError`].
     pub fn build(config: &Config, now: NumericDate) -> Result<Self, GatewayError> {
         let signer = config.signing.as_ref().map(|signing| open_signer(signing, now)).transpose()?;
-        let introspectors = config.authorization_servers.iter().map(introspector).collect::<Result<Vec<_>, _>>()?;
+        let authorization_servers: Vec<_> =
+            config.authorization_servers.iter().map(authorization_server).collect::<Result<Vec<_>, _>>()?;
         let upstreams: Vec<_> = config
             .upstreams
             .iter()
             .zip(0..)
             .map(|(upstream, group)| Arc::new(Upstream::new(upstream.clone(), group)))
             .collect();
-        let parts = Parts { config, signer: signer.as_ref(), introspectors, upstreams: &upstreams };
+        let parts = Parts {
+            config,
+            signer: signer.as_ref(),
+            authorization_servers: &authorization_servers,
+            upstreams: &upstreams,
+        };
         let routes = config
             .routes
             .iter()
             .enumerate()
             .map(|(index, route)| parts.route(index, route))
             .collect::<Result<_, _>>()?;
-        Ok(Self { well_known: WellKnown::new(&routes), routes, signer, upstreams })
+        Ok(Self { well_known: WellKnown::new(&routes), routes, signer, authorization_servers, upstreams })
     }
 }
-
-type Introspectors = Vec<Introspector<DerivedCredentials>>;
 
 fn open_signer(signing: &SigningConfig, now: NumericDate) -> Result<Arc<Signer>, GatewayError> {
     Ok(Arc::new(Signer::open(signing, now)?))
 }
 
-fn introspector(config: &phantomgate_introspection::Config) -> Result<Introspector<DerivedCredentials>, GatewayError> {
-    Introspector::new(config)
-        .map_err(|error| GatewayError::AuthorizationServer { issuer: config.issuer.to_string(), error })
+fn authorization_server(config: &phantomgate_introspection::Config) -> Result<AuthorizationServer, GatewayError> {
+    match Introspector::new(config) {
+        Ok(introspector) => Ok(AuthorizationServer { name: config.name.clone(), introspector }),
+        Err(error) => Err(GatewayError::AuthorizationServer { issuer: config.issuer.to_string(), error }),
+    }
 }
 
 /// What routes are put together from.
 struct Parts<'a> {
     config: &'a Config,
     signer: Option<&'a Arc<Signer>>,
-    introspectors: Introspectors,
+    authorization_servers: &'a [AuthorizationServer],
     upstreams: &'a [Arc<Upstream>],
 }
 
@@ -98,6 +115,7 @@ impl Parts<'_> {
             path: route.path.clone(),
             upstream: upstream.clone(),
             protection,
+            counters: RequestCounters::new(&route.name),
         }))
     }
 
@@ -105,7 +123,7 @@ impl Parts<'_> {
         let missing = || GatewayError::Inconsistent("an authorization server");
         let index = protection.authorization_server;
         let server = self.config.authorization_servers.get(index).ok_or_else(missing)?;
-        let introspector = self.introspectors.get(index).ok_or_else(missing)?;
+        let AuthorizationServer { introspector, .. } = self.authorization_servers.get(index).ok_or_else(missing)?;
         Ok(Protection {
             resource: protection.resource.clone(),
             audiences: protection.audiences.clone(),

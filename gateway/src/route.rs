@@ -8,6 +8,7 @@ use phantomgate_introspection::{Accepts, Introspector, ScopeSet};
 use phantomgate_upstreams::Upstream;
 
 use crate::config::{HostName, PathPrefix, ResourceIdentifier};
+use crate::metrics::RequestCounters;
 use crate::rejection::Rejection;
 use crate::request_target::RequestTarget;
 use crate::upstream_credential::{CredentialSource, DerivedCredentials};
@@ -24,6 +25,8 @@ pub struct Route {
     pub upstream: Arc<Upstream>,
     /// Who may pass; without it, anybody.
     pub protection: Option<Protection>,
+    /// Counts its requests.
+    pub counters: RequestCounters,
 }
 
 /// What a protected route asks for, and what its upstream gets.
@@ -128,6 +131,7 @@ mod tests {
                 path: path.parse().unwrap(),
                 upstream: upstream.clone(),
                 protection: None,
+                counters: RequestCounters::new(""),
             })
         };
         routes.iter().map(route).collect()

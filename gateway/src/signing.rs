@@ -96,6 +96,11 @@ impl Signer {
         self.keys.load().key_set.clone()
     }
 
+    /// Whether there is a key that signs at the time `now`.
+    pub fn can_sign(&self, now: NumericDate) -> bool {
+        key_folder::signing_key(&self.keys.load().keys, now).is_some()
+    }
+
     /// Reads the folder again and again; ends when dropped.
     pub async fn keep_fresh(&self) {
         let mut interval = tokio::time::interval(Self::RELOAD_EVERY);
