@@ -16,7 +16,8 @@ pub enum Decision {
     Fail,
 }
 
-/// Why. The names are stable: dashboards and alerts are built on them.
+/// Why. It determines the [`Decision`], except where a client went away. The names are stable: dashboards and alerts are
+/// built on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Reason {
@@ -36,8 +37,12 @@ pub enum Reason {
     WrongAudience,
     /// Its token was granted too little.
     InsufficientScope,
+    /// The person has to do something at the authorization server first.
+    InsufficientClaims,
     /// The authorization server gave no answer.
     IntrospectionUnavailable,
+    /// The authorization server refused to exchange the token, or gave what may not be used.
+    ExchangeRefused,
     /// The upstream gave no answer.
     UpstreamUnavailable,
     /// The client went away before it had its answer.

@@ -6,7 +6,7 @@ use phantomgate_introspection::CachedToken;
 
 use crate::rejection::Rejection;
 use crate::route::{Protection, Route};
-use crate::token_swap::DerivedCredentials;
+use crate::upstream_credential::DerivedCredentials;
 
 /// Proof that a request may go to the upstream of its route. Only this file makes one; choosing a peer and swapping the
 /// token take it by reference.
@@ -22,8 +22,8 @@ impl Grant {
     }
 
     /// The token it was given for; none on a public route.
-    pub fn token(&self) -> Option<&CachedToken<DerivedCredentials>> {
-        self.token.as_deref()
+    pub fn token(&self) -> Option<&Arc<CachedToken<DerivedCredentials>>> {
+        self.token.as_ref()
     }
 }
 

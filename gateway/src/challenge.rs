@@ -15,6 +15,8 @@ pub enum ErrorCode {
     InvalidToken,
     /// The token was granted too little.
     InsufficientScope,
+    /// The person has to do something first, which `claims` tells (Microsoft's claims challenge).
+    InsufficientClaims,
 }
 
 /// A Bearer challenge.
@@ -24,6 +26,8 @@ pub struct Challenge<'a> {
     pub error: Option<(ErrorCode, &'static str)>,
     /// All that the operation needs.
     pub scope: Option<&'a ScopeSet>,
+    /// What the client has to hand to the authorization server with its next request, in base64url.
+    pub claims: Option<&'a str>,
     /// Where the client learns which authorization server to go to.
     pub resource_metadata: Option<&'a str>,
 }
@@ -45,6 +49,9 @@ impl Challenge<'_> {
         if let Some(scope) = self.scope.filter(|scope| !scope.is_empty()) {
             parameter("scope", scope);
         }
+        if let Some(claims) = self.claims {
+            parameter("claims", &claims);
+        }
         if let Some(url) = self.resource_metadata {
             parameter("resource_metadata", &url);
         }
@@ -61,6 +68,7 @@ mod tests {
         let challenge = Challenge {
             error: Some((ErrorCode::InsufficientScope, "More is needed")),
             scope: Some(&ScopeSet::from_granted("a b")),
+            claims: None,
             resource_metadata: Some("https://a.example/.well-known/oauth-protected-resource"),
         };
         assert_eq!(

@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use phantomgate::config::{self, Config, Report, SigningConfig};
 use phantomgate::logging;
+use phantomgate::metrics::Exposition;
 use phantomgate::server::{Server, Shutdown, StartError};
 use phantomgate::signing::{KeyError, KeyFolder, KeyState, SigningKey};
 use phantomgate_introspection::NumericDate;
@@ -49,7 +50,9 @@ impl Failure {
 pub(crate) fn run(path: &Path, log_level: tracing::Level) -> Result<(), Failure> {
     let config = config::load(path)?;
     logging::start(log_level);
-    Ok(Server::bind(config)?.run(stop_signal())?)
+    // Where nobody can look, nothing is counted.
+    let exposition = config.admin.as_ref().and_then(|_| Exposition::install());
+    Ok(Server::bind(config)?.exposing(exposition).run(stop_signal())?)
 }
 
 /// SIGTERM asks for a graceful end, SIGINT (Ctrl-C) for one at once.

@@ -10,9 +10,10 @@ use uuid::Uuid;
 
 use crate::audit::{AuditRecord, Decision, Reason};
 use crate::authorize::Grant;
+use crate::metrics::RequestCounters;
 use crate::rejection::Rejection;
 use crate::route::Route;
-use crate::token_swap::UpstreamCredential;
+use crate::upstream_credential::UpstreamCredential;
 
 /// The context of one request.
 pub struct RequestContext {
@@ -122,6 +123,8 @@ impl Drop for RequestContext {
             duration: self.started.elapsed(),
         };
         record.emit();
+        let counters = self.route.as_ref().map(|route| &route.counters);
+        counters.unwrap_or_else(|| RequestCounters::without_route()).count(decision, reason);
     }
 }
 

@@ -1,15 +1,17 @@
 //! What a configuration becomes: everything that requests run on, built once and shared.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use phantomgate_introspection::{BuildError, Introspector, NumericDate};
 use phantomgate_upstreams::Upstream;
 
-use crate::config::{Config, CredentialConfig, ProtectionConfig, RouteConfig, SignedConfig, SigningConfig};
+use crate::config::{Config, CredentialConfig, ProtectionConfig, RouteConfig, SigningConfig};
+use crate::metrics::RequestCounters;
 use crate::route::{Protection, Route, RouteTable};
 use crate::signing::{KeyError, SignedCredential, Signer};
-use crate::token_swap::DerivedCredentials;
+use crate::upstream_credential::{
+    CredentialKey, CredentialKind, CredentialSource, DerivedCredentials, ExchangeCredential,
+};
 use crate::well_known::WellKnown;
 
 /// A configuration at work.
@@ -20,8 +22,18 @@ pub struct Gateway {
     pub well_known: WellKnown,
     /// Signs our JWTs; none when no route needs it.
     pub signer: Option<Arc<Signer>>,
+    /// All authorization servers.
+    pub authorization_servers: Vec<AuthorizationServer>,
     /// All upstreams.
     pub upstreams: Vec<Arc<Upstream>>,
+}
+
+/// An authorization server of the configuration.
+pub struct AuthorizationServer {
+    /// What the configuration calls it.
+    pub name: String,
+    /// Knows its tokens.
+    pub introspector: Introspector<DerivedCredentials>,
 }
 
 /// Why a valid configuration cannot be put to work.
@@ -50,85 +62,107 @@ impl Gateway {
     /// [`GatewayError`].
     pub fn build(config: &Config, now: NumericDate) -> Result<Self, GatewayError> {
         let signer = config.signing.as_ref().map(|signing| open_signer(signing, now)).transpose()?;
-        let introspectors = config.authorization_servers.iter().map(introspector).collect::<Result<Vec<_>, _>>()?;
+        let authorization_servers: Vec<_> =
+            config.authorization_servers.iter().map(authorization_server).collect::<Result<Vec<_>, _>>()?;
         let upstreams: Vec<_> = config
             .upstreams
             .iter()
             .zip(0..)
             .map(|(upstream, group)| Arc::new(Upstream::new(upstream.clone(), group)))
             .collect();
-        let parts = Parts { config, signer: signer.as_ref(), introspectors, upstreams: &upstreams };
-        let mut audiences = HashMap::new();
-        let routes =
-            config.routes.iter().map(|route| parts.route(route, &mut audiences)).collect::<Result<RouteTable, _>>()?;
-        Ok(Self { well_known: WellKnown::new(&routes), routes, signer, upstreams })
+        let parts = Parts {
+            config,
+            signer: signer.as_ref(),
+            authorization_servers: &authorization_servers,
+            upstreams: &upstreams,
+        };
+        let routes = config
+            .routes
+            .iter()
+            .enumerate()
+            .map(|(index, route)| parts.route(index, route))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { well_known: WellKnown::new(&routes), routes, signer, authorization_servers, upstreams })
     }
 }
-
-type Introspectors = Vec<Introspector<DerivedCredentials>>;
 
 fn open_signer(signing: &SigningConfig, now: NumericDate) -> Result<Arc<Signer>, GatewayError> {
     Ok(Arc::new(Signer::open(signing, now)?))
 }
 
-fn introspector(config: &phantomgate_introspection::Config) -> Result<Introspector<DerivedCredentials>, GatewayError> {
-    Introspector::new(config)
-        .map_err(|error| GatewayError::AuthorizationServer { issuer: config.issuer.to_string(), error })
+fn authorization_server(config: &phantomgate_introspection::Config) -> Result<AuthorizationServer, GatewayError> {
+    match Introspector::new(config) {
+        Ok(introspector) => Ok(AuthorizationServer { name: config.name.clone(), introspector }),
+        Err(error) => Err(GatewayError::AuthorizationServer { issuer: config.issuer.to_string(), error }),
+    }
 }
 
 /// What routes are put together from.
 struct Parts<'a> {
     config: &'a Config,
     signer: Option<&'a Arc<Signer>>,
-    introspectors: Introspectors,
+    authorization_servers: &'a [AuthorizationServer],
     upstreams: &'a [Arc<Upstream>],
 }
 
 impl Parts<'_> {
-    /// `audiences` lets routes with the same audience share its text, and so their JWTs.
-    fn route(
-        &self,
-        route: &RouteConfig,
-        audiences: &mut HashMap<String, Arc<str>>,
-    ) -> Result<Arc<Route>, GatewayError> {
+    fn route(&self, index: usize, route: &RouteConfig) -> Result<Arc<Route>, GatewayError> {
         let upstream = self.upstreams.get(route.upstream).ok_or(GatewayError::Inconsistent("an upstream"))?;
-        let protection =
-            route.protection.as_ref().map(|protection| self.protection(protection, audiences)).transpose()?;
+        let protection = route.protection.as_ref().map(|protection| self.protection(index, protection)).transpose()?;
         Ok(Arc::new(Route {
             name: route.name.clone(),
             host: route.host.clone(),
             path: route.path.clone(),
             upstream: upstream.clone(),
             protection,
+            counters: RequestCounters::new(&route.name),
         }))
     }
 
-    fn protection(
-        &self,
-        protection: &ProtectionConfig,
-        audiences: &mut HashMap<String, Arc<str>>,
-    ) -> Result<Protection, GatewayError> {
+    fn protection(&self, route: usize, protection: &ProtectionConfig) -> Result<Protection, GatewayError> {
         let missing = || GatewayError::Inconsistent("an authorization server");
         let index = protection.authorization_server;
         let server = self.config.authorization_servers.get(index).ok_or_else(missing)?;
-        let credential = match &protection.credential {
-            CredentialConfig::None => None,
-            CredentialConfig::Signed(SignedConfig { audience, .. }) => Some(SignedCredential {
-                signer: self.signer.ok_or(GatewayError::Inconsistent("the signing keys"))?.clone(),
-                audience: audiences.entry(audience.clone()).or_insert_with(|| audience.as_str().into()).clone(),
-            }),
-            CredentialConfig::Jwt | CredentialConfig::Exchange(_) | CredentialConfig::Header(_) => {
-                return Err(GatewayError::Inconsistent("a credential of a kind that is not served yet"));
-            }
-        };
+        let AuthorizationServer { introspector, .. } = self.authorization_servers.get(index).ok_or_else(missing)?;
         Ok(Protection {
             resource: protection.resource.clone(),
-            authorization_server: server.issuer.to_string(),
-            introspector: self.introspectors.get(index).ok_or_else(missing)?.clone(),
             audiences: protection.audiences.clone(),
+            authorization_server: server.issuer.to_string(),
+            introspector: introspector.clone(),
             accepts: protection.accepts,
             scopes: protection.scopes.clone(),
-            credential,
+            credential: self.credential(route, &protection.credential, introspector)?,
         })
+    }
+
+    fn credential(
+        &self,
+        route: usize,
+        credential: &CredentialConfig,
+        introspector: &Introspector<DerivedCredentials>,
+    ) -> Result<Option<CredentialSource>, GatewayError> {
+        let kind = match credential {
+            CredentialConfig::None => return Ok(None),
+            CredentialConfig::Jwt => CredentialKind::Jwt,
+            CredentialConfig::Signed(terms) => {
+                let signer = self.signer.ok_or(GatewayError::Inconsistent("the signing keys"))?.clone();
+                CredentialKind::Signed(SignedCredential { signer, terms: terms.clone() })
+            }
+            CredentialConfig::Exchange(exchange) => {
+                CredentialKind::Exchange(ExchangeCredential::new(exchange.clone(), introspector.clone()))
+            }
+            CredentialConfig::Header(header) => CredentialKind::Header(header.clone()),
+        };
+        Ok(Some(CredentialSource { key: self.key(route, credential), kind }))
+    }
+
+    /// Routes whose upstreams get the same JWT share it.
+    fn key(&self, route: usize, credential: &CredentialConfig) -> CredentialKey {
+        let CredentialConfig::Signed(own) = credential else { return CredentialKey(route) };
+        let is_same = |other: &RouteConfig| match other.protection.as_ref().map(|protection| &protection.credential) {
+            Some(CredentialConfig::Signed(other)) => other == own,
+            _ => false,
+        };
+        CredentialKey(self.config.routes.iter().position(is_same).unwrap_or(route))
     }
 }

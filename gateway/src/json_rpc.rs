@@ -48,6 +48,8 @@ pub fn error_code(reason: Reason) -> i32 {
         Reason::IntrospectionUnavailable => -32009,
         Reason::UpstreamUnavailable => -32010,
         Reason::InternalError => -32011,
+        Reason::ExchangeRefused => -32012,
+        Reason::InsufficientClaims => -32013,
         // Never answered with; here so that a new reason asks for a code.
         Reason::Granted | Reason::OwnEndpoint | Reason::ClientDisconnected => -32019,
     }

@@ -17,6 +17,7 @@
 //! 4. A configuration with errors is never run.
 //! 5. What a request can make us keep is bounded; the number of connections is not yet.
 
+pub mod admin;
 pub mod admission;
 pub mod answer;
 pub mod audit;
@@ -28,6 +29,7 @@ pub mod credential;
 pub mod gateway;
 pub mod json_rpc;
 pub mod logging;
+pub mod metrics;
 pub mod proxy;
 pub mod rejection;
 pub mod request_target;
@@ -36,6 +38,7 @@ pub mod route;
 pub mod server;
 pub mod signing;
 pub mod token_swap;
+pub mod upstream_credential;
 pub mod well_known;
 
 /// Installs the process's TLS cryptography. First thing in `main`: whoever comes first decides, and Pingora would choose

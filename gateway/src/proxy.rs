@@ -19,6 +19,7 @@ use crate::rejection::{MalformedRequest, Rejection, UpstreamFault};
 use crate::request_target::{RequestTarget, check_form};
 use crate::respond;
 use crate::token_swap;
+use crate::upstream_credential;
 
 /// How many endpoints are tried before a request is given up.
 const CONNECTION_ATTEMPTS: usize = 3;
@@ -48,7 +49,7 @@ impl Proxy {
         }
         let route = context.route.insert(self.gateway.routes.find(&target)?.clone());
         let grant = admit(route, request, now).await?;
-        let credential = token_swap::credential(&grant, now)?;
+        let credential = upstream_credential::obtain(&grant, request, now).await?;
         Ok(Verdict::Forward(Admitted { grant, credential }))
     }
 

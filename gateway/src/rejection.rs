@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header};
+use phantomgate_introspection::exchange::{ClaimsChallenge, ExchangeError, Refusal};
 use phantomgate_introspection::{Inactive, IntrospectionError, ScopeSet, Unavailable};
 use serde_json::json;
 
@@ -32,12 +33,16 @@ pub enum Rejection {
     InactiveToken(Inactive),
     /// The token is for another resource.
     WrongAudience,
+    /// The person has to do something at the authorization server first.
+    InsufficientClaims(ClaimsChallenge),
     // policy
     /// The token was granted less than all of this.
     InsufficientScope(ScopeSet),
     // the authorization server's fault
     /// It could not be learnt whether the token is active.
     IntrospectionUnavailable(Arc<Unavailable>),
+    /// The token cannot be exchanged for what the upstream needs.
+    ExchangeRefused(Refusal),
     // the upstream's fault
     /// The upstream could not be reached, or broke off before it answered.
     UpstreamUnavailable(UpstreamFault),
@@ -129,6 +134,18 @@ impl Rejection {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The access token cannot be checked at the moment; try again",
             ),
+            Self::InsufficientClaims(_) => terms(
+                Deny,
+                Reason::InsufficientClaims,
+                StatusCode::UNAUTHORIZED,
+                "The authorization server asks for more before it lets this pass",
+            ),
+            Self::ExchangeRefused(_) => terms(
+                Fail,
+                Reason::ExchangeRefused,
+                StatusCode::BAD_GATEWAY,
+                "The authorization server gives no token for the upstream",
+            ),
             Self::UpstreamUnavailable(UpstreamFault::Unreachable) => terms(
                 Fail,
                 Reason::UpstreamUnavailable,
@@ -161,11 +178,16 @@ impl Rejection {
         match self {
             Self::InactiveToken(inactive) => Some(inactive.to_string()),
             Self::IntrospectionUnavailable(unavailable) => Some(unavailable.to_string()),
+            Self::ExchangeRefused(refusal) => Some(refusal.to_string()),
             Self::Internal(cause) => Some((*cause).to_owned()),
             Self::MalformedRequest(what) => Some(format!("{what:?}")),
             Self::UpstreamUnavailable(fault) => Some(format!("{fault:?}")),
             Self::MalformedToken => Some("it has not the form of a token".to_owned()),
-            Self::NoRoute | Self::MissingCredential | Self::WrongAudience | Self::InsufficientScope(_) => None,
+            Self::NoRoute
+            | Self::MissingCredential
+            | Self::WrongAudience
+            | Self::InsufficientClaims(_)
+            | Self::InsufficientScope(_) => None,
         }
     }
 
@@ -217,6 +239,7 @@ impl Rejection {
                 (error(ErrorCode::InvalidToken), Some(&protection.scopes))
             }
             Self::InsufficientScope(required) => (error(ErrorCode::InsufficientScope), Some(required)),
+            Self::InsufficientClaims(_) => (error(ErrorCode::InsufficientClaims), None),
             Self::MalformedRequest(
                 MalformedRequest::TwoCredentials | MalformedRequest::TokenInQuery | MalformedRequest::TokenTooLong,
             ) => (error(ErrorCode::InvalidRequest), None),
@@ -225,11 +248,16 @@ impl Rejection {
             )
             | Self::NoRoute
             | Self::IntrospectionUnavailable(_)
+            | Self::ExchangeRefused(_)
             | Self::UpstreamUnavailable(_)
             | Self::Internal(_) => return None,
         };
+        let claims = match self {
+            Self::InsufficientClaims(claims) => Some(claims.as_str()),
+            _ => None,
+        };
         let resource_metadata = protection.resource.metadata_url();
-        Challenge { error, scope, resource_metadata: Some(&resource_metadata) }.to_header()
+        Challenge { error, scope, claims, resource_metadata: Some(&resource_metadata) }.to_header()
     }
 }
 
@@ -244,6 +272,17 @@ impl From<IntrospectionError> for Rejection {
         match error {
             IntrospectionError::Inactive(inactive) => Self::InactiveToken(inactive),
             IntrospectionError::Unavailable(unavailable) => Self::IntrospectionUnavailable(unavailable),
+        }
+    }
+}
+
+impl From<ExchangeError> for Rejection {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::SubjectTokenInvalid => Self::InactiveToken(Inactive::Denied),
+            ExchangeError::InsufficientClaims(claims) => Self::InsufficientClaims(claims),
+            ExchangeError::Refused(refusal) => Self::ExchangeRefused(refusal),
+            ExchangeError::Unavailable(unavailable) => Self::IntrospectionUnavailable(unavailable),
         }
     }
 }
@@ -304,6 +343,12 @@ mod tests {
             Rejection::UpstreamUnavailable(UpstreamFault::Unreachable),
             Rejection::UpstreamUnavailable(UpstreamFault::Timeout),
             Rejection::Internal("a test"),
+            Rejection::InsufficientClaims(
+                ClaimsChallenge::parse(r#"{"access_token":{"acrs":{"value":"c1"}}}"#).unwrap(),
+            ),
+            Rejection::ExchangeRefused(Refusal::ErrorCode("invalid_target".to_owned())),
+            Rejection::ExchangeRefused(Refusal::Unfit("token_type is not Bearer")),
+            Rejection::ExchangeRefused(Refusal::Wider("scope")),
         ];
         for rejection in &all {
             match rejection {
@@ -318,6 +363,8 @@ mod tests {
                 | Rejection::WrongAudience
                 | Rejection::InsufficientScope(_)
                 | Rejection::IntrospectionUnavailable(_)
+                | Rejection::InsufficientClaims(_)
+                | Rejection::ExchangeRefused(Refusal::ErrorCode(_) | Refusal::Unfit(_) | Refusal::Wider(_))
                 | Rejection::Internal(_) => {}
             }
         }

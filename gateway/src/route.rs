@@ -8,10 +8,10 @@ use phantomgate_introspection::{Accepts, Introspector, ScopeSet};
 use phantomgate_upstreams::Upstream;
 
 use crate::config::{HostName, PathPrefix, ResourceIdentifier};
+use crate::metrics::RequestCounters;
 use crate::rejection::Rejection;
 use crate::request_target::RequestTarget;
-use crate::signing::SignedCredential;
-use crate::token_swap::DerivedCredentials;
+use crate::upstream_credential::{CredentialSource, DerivedCredentials};
 
 /// One route, with all that it needs to serve a request.
 pub struct Route {
@@ -25,6 +25,8 @@ pub struct Route {
     pub upstream: Arc<Upstream>,
     /// Who may pass; without it, anybody.
     pub protection: Option<Protection>,
+    /// Counts its requests.
+    pub counters: RequestCounters,
 }
 
 /// What a protected route asks for, and what its upstream gets.
@@ -42,7 +44,7 @@ pub struct Protection {
     /// What a token must have been granted.
     pub scopes: ScopeSet,
     /// What the upstream gets in place of the token; without it, nothing.
-    pub credential: Option<SignedCredential>,
+    pub credential: Option<CredentialSource>,
 }
 
 /// All routes of a configuration. Finding one costs a look-up per path segment, however many there are.
@@ -129,6 +131,7 @@ mod tests {
                 path: path.parse().unwrap(),
                 upstream: upstream.clone(),
                 protection: None,
+                counters: RequestCounters::new(""),
             })
         };
         routes.iter().map(route).collect()

@@ -19,13 +19,18 @@ use pingora::services::Service as _;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::admin::Admin;
 use crate::config::Config;
 use crate::context::InFlight;
 use crate::gateway::{Gateway, GatewayError};
+use crate::metrics::Exposition;
 use crate::proxy::Proxy;
 
 /// How long names are looked up before serving begins without them.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the last requests of the operator are waited for.
+const ADMIN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// An HTTP/2 connection without streams is closed after this.
 const H2_IDLE: Duration = Duration::from_secs(60);
@@ -34,6 +39,8 @@ const H2_IDLE: Duration = Duration::from_secs(60);
 pub struct Server {
     gateway: Arc<Gateway>,
     listeners: Vec<(SocketAddr, TcpListener)>,
+    admin: Option<(SocketAddr, Admin)>,
+    exposition: Option<Exposition>,
     drain_timeout: Duration,
 }
 
@@ -71,25 +78,39 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub fn bind(config: Config) -> Result<Self, StartError> {
-        let bind = |address: &SocketAddr| {
-            TcpListener::bind(address).map_err(|error| StartError::Listen { address: *address, error })
-        };
         let listeners = config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
         Self::with_listeners(config, listeners)
     }
 
-    /// Uses sockets that are bound already, in place of the addresses that `config` names.
+    /// Uses sockets that are bound already, in place of the addresses for agents that `config` names.
     ///
     /// # Errors
     /// [`StartError`].
     pub fn with_listeners(config: Config, listeners: Vec<TcpListener>) -> Result<Self, StartError> {
+        let admin = match &config.admin {
+            Some(admin) => Some((bind(&admin.address)?, admin.token.clone())),
+            None => None,
+        };
         let gateway = Arc::new(Gateway::build(&config, NumericDate::now())?);
         let prepare = |listener: TcpListener| {
-            listener.set_nonblocking(true)?;
-            Ok((listener.local_addr()?, listener))
+            listener.set_nonblocking(true).map_err(StartError::Socket)?;
+            Ok::<_, StartError>((listener.local_addr().map_err(StartError::Socket)?, listener))
         };
-        let listeners = listeners.into_iter().map(prepare).collect::<io::Result<_>>().map_err(StartError::Socket)?;
-        Ok(Self { gateway, listeners, drain_timeout: config.drain_timeout })
+        let listeners = listeners.into_iter().map(prepare).collect::<Result<_, _>>()?;
+        let admin = match admin {
+            Some((listener, token)) => {
+                let (address, listener) = prepare(listener)?;
+                Some((address, Admin { listener, token }))
+            }
+            None => None,
+        };
+        Ok(Self { gateway, listeners, admin, exposition: None, drain_timeout: config.drain_timeout })
+    }
+
+    /// Shows on the admin listener what was counted.
+    #[must_use]
+    pub fn exposing(self, exposition: Option<Exposition>) -> Self {
+        Self { exposition, ..self }
     }
 
     /// Serves until `shutdown` says how to stop. Blocks; must not be called on a thread of an async runtime.
@@ -106,9 +127,12 @@ impl Server {
     async fn serve(self, shutdown: impl Future<Output = Shutdown>) {
         let in_flight = InFlight::default();
         let (stop_listening, stopped) = watch::channel(false);
+        let (end_admin, admin_ended) = watch::channel(false);
         let drain_timeout = self.drain_timeout;
+        let mut server = self;
+        let admin = server.start_admin(stopped.clone(), admin_ended);
         // Both from the beginning: whoever is told that we listen may ask us to stop at once.
-        let (how, (listening, _background)) = tokio::join!(shutdown, self.start(&in_flight, stopped));
+        let (how, (listening, _background)) = tokio::join!(shutdown, server.start(&in_flight, stopped));
         if how == Shutdown::Graceful {
             tracing::info!(requests = in_flight.count(), "stopping: finishing the requests under way");
             let _ = stop_listening.send(true);
@@ -119,7 +143,19 @@ impl Server {
             if drained.await.is_err() {
                 tracing::warn!(requests = in_flight.count(), "stopped before these requests were finished");
             }
+            // To the last moment it tells that we are stopping.
+            let _ = end_admin.send(true);
+            if let Some(admin) = admin {
+                let _ = tokio::time::timeout(ADMIN_PATIENCE, admin).await;
+            }
         }
+    }
+
+    /// Before all else: it tells what the rest waits for.
+    fn start_admin(&mut self, stopping: watch::Receiver<bool>, ended: watch::Receiver<bool>) -> Option<JoinHandle<()>> {
+        let (address, admin) = self.admin.take()?;
+        tracing::info!(%address, "admin listening");
+        Some(tokio::spawn(admin.serve(self.gateway.clone(), self.exposition.clone(), stopping, ended)))
     }
 
     /// Listens, until `stopped` says so.
@@ -153,10 +189,17 @@ impl Server {
             });
             tasks.spawn(async move { upstream.keep_resolved().await });
         }
+        if let Some(exposition) = self.exposition.clone() {
+            tasks.spawn(async move { exposition.keep_summed_up().await });
+        }
         if let Some(signer) = self.gateway.signer.clone() {
             tasks.spawn(async move { signer.keep_fresh().await });
         }
         let _ = tokio::time::timeout(RESOLVE_PATIENCE, first_look_ups.join_all()).await;
         tasks
     }
+}
+
+fn bind(address: &SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).map_err(|error| StartError::Listen { address: *address, error })
 }

@@ -6,6 +6,7 @@ mod key_folder;
 
 pub use key_folder::{KeyError, KeyFolder, KeyState, SigningKey};
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +16,11 @@ use http::HeaderValue;
 use jsonwebtoken::jwk::JwkSet;
 use phantomgate_introspection::{ActiveToken, NumericDate};
 use serde::Serialize;
+use serde_json::Value;
 use uuid::Uuid;
 
-use crate::config::SigningConfig;
+use crate::config::{SignedConfig, SigningConfig};
+use crate::upstream_credential::Made;
 
 /// Signs JWTs with the keys of one folder.
 pub struct Signer {
@@ -37,17 +40,18 @@ struct KeyRing {
 pub struct SignedCredential {
     /// Signs it.
     pub signer: Arc<Signer>,
-    /// `aud`.
-    pub audience: Arc<str>,
+    /// What it says, beyond what the authorization server said of the token.
+    pub terms: SignedConfig,
 }
 
-/// A JWT as it goes upstream.
-#[derive(Debug)]
-pub struct JwtAccessToken {
-    /// The `Authorization` header, marked sensitive.
-    pub header: HeaderValue,
-    /// Until when it is sent again. After that a new one is made, so that what arrives has life left.
-    pub reusable_until: NumericDate,
+impl SignedCredential {
+    /// A JWT that says of `token` what the authorization server said, at the time `now`.
+    ///
+    /// # Errors
+    /// [`SigningError`].
+    pub fn sign(&self, token: &ActiveToken, now: NumericDate) -> Result<Made, SigningError> {
+        self.signer.sign(token, &self.terms, now)
+    }
 }
 
 /// Why a JWT cannot be made.
@@ -92,6 +96,11 @@ impl Signer {
         self.keys.load().key_set.clone()
     }
 
+    /// Whether there is a key that signs at the time `now`.
+    pub fn can_sign(&self, now: NumericDate) -> bool {
+        key_folder::signing_key(&self.keys.load().keys, now).is_some()
+    }
+
     /// Reads the folder again and again; ends when dropped.
     pub async fn keep_fresh(&self) {
         let mut interval = tokio::time::interval(Self::RELOAD_EVERY);
@@ -106,19 +115,20 @@ impl Signer {
         }
     }
 
-    /// Signs a JWT for `audience` that says of `token` what the authorization server said, at the time `now`.
+    /// Signs a JWT on these `terms` that says of `token` what the authorization server said, at the time `now`.
     ///
     /// # Errors
     /// [`SigningError`].
-    pub fn sign(&self, token: &ActiveToken, audience: &str, now: NumericDate) -> Result<JwtAccessToken, SigningError> {
+    pub fn sign(&self, token: &ActiveToken, terms: &SignedConfig, now: NumericDate) -> Result<Made, SigningError> {
         let client_id = token.client_id.as_deref().ok_or(SigningError::NoClientId)?;
-        let longest = now.after(self.lifetime);
+        // Keys are published for as long as the longest life, so no terms may go beyond it.
+        let longest = now.after(terms.lifetime.min(self.lifetime));
         let expires_at = token.expires_at.map_or(longest, |expiry| expiry.min(longest));
         let claims = Claims {
             iss: &self.issuer,
             // RFC 9068 §2.2: without a person, the subject is the client.
             sub: token.subject.as_deref().unwrap_or(client_id),
-            aud: audience,
+            aud: &terms.audience,
             client_id,
             scope: (!token.scope.is_empty()).then(|| token.scope.to_string()),
             iat: now.seconds(),
@@ -127,6 +137,7 @@ impl Signer {
             auth_time: token.auth_time.map(NumericDate::seconds),
             acr: token.acr.as_deref(),
             amr: &token.amr,
+            mapped: mapped(token, terms),
         };
         let keys = self.keys.load();
         let key = key_folder::signing_key(&keys.keys, now).ok_or(SigningError::NoKey)?;
@@ -135,8 +146,15 @@ impl Signer {
         header.set_sensitive(true);
         // Three quarters of its life: an upstream whose clock is a little ahead, or that works for a while, still takes it.
         let reusable = Duration::from_secs((expires_at.since(now).as_secs() * 3 / 4).max(1));
-        Ok(JwtAccessToken { header, reusable_until: now.after(reusable) })
+        Ok(Made { header, reusable_until: now.after(reusable), expires_at })
     }
+}
+
+/// The claims that `terms` take over from what the authorization server said, as it said them. One that it did not say is
+/// left out.
+fn mapped<'a>(token: &'a ActiveToken, terms: &'a SignedConfig) -> BTreeMap<&'a str, &'a Value> {
+    let said = |claim: &String| token.claims.iter().find(|(name, _)| name == claim).map(|(_, value)| value);
+    terms.claims.iter().filter_map(|(name, claim)| Some((name.as_str(), said(claim)?))).collect()
 }
 
 impl KeyRing {
@@ -165,13 +183,16 @@ struct Claims<'a> {
     acr: Option<&'a str>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     amr: &'a [String],
+    /// None of them has a name from above: the configuration is checked for that.
+    #[serde(flatten)]
+    mapped: BTreeMap<&'a str, &'a Value>,
 }
 
 #[cfg(test)]
 mod tests {
     use jsonwebtoken::{Algorithm, DecodingKey, Validation};
     use phantomgate_introspection::ScopeSet;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::config::SigningAlgorithm;
@@ -188,6 +209,10 @@ mod tests {
         Signer::open(&config, NOW).unwrap()
     }
 
+    fn terms(audience: &str) -> SignedConfig {
+        SignedConfig { audience: audience.to_owned(), lifetime: Duration::from_secs(300), claims: Vec::new() }
+    }
+
     fn token() -> ActiveToken {
         ActiveToken {
             subject: Some("john".into()),
@@ -199,7 +224,7 @@ mod tests {
         }
     }
 
-    fn decode(signer: &Signer, jwt: &JwtAccessToken) -> (jsonwebtoken::Header, Value) {
+    fn decode(signer: &Signer, jwt: &Made) -> (jsonwebtoken::Header, Value) {
         let text = jwt.header.to_str().unwrap().strip_prefix("Bearer ").unwrap();
         let header = jsonwebtoken::decode_header(text).unwrap();
         let keys: JwkSet = serde_json::from_slice(&signer.key_set()).unwrap();
@@ -213,12 +238,15 @@ mod tests {
 
     #[test]
     fn rfc9068_s2_header_and_claims_and_the_published_key_verifies() {
-        for (algorithm, registered) in
-            [(SigningAlgorithm::ES256, Algorithm::ES256), (SigningAlgorithm::EdDSA, Algorithm::EdDSA)]
-        {
+        for (algorithm, registered) in [
+            (SigningAlgorithm::ES256, Algorithm::ES256),
+            (SigningAlgorithm::EdDSA, Algorithm::EdDSA),
+            (SigningAlgorithm::RS256, Algorithm::RS256),
+            (SigningAlgorithm::PS256, Algorithm::PS256),
+        ] {
             let folder = tempfile::tempdir().unwrap();
             let signer = signer(algorithm, folder.path());
-            let jwt = signer.sign(&token(), "https://mcp.internal", NOW).unwrap();
+            let jwt = signer.sign(&token(), &terms("https://mcp.internal"), NOW).unwrap();
             let (header, mut claims) = decode(&signer, &jwt);
             assert_eq!((header.typ.as_deref(), header.alg), (Some("at+jwt"), registered));
             assert!(claims.as_object_mut().unwrap().remove("jti").unwrap().as_str().unwrap().len() >= 32);
@@ -238,7 +266,7 @@ mod tests {
         let signer = signer(SigningAlgorithm::ES256, folder.path());
         let expiry = |expires_at: Option<u64>| {
             let token = ActiveToken { expires_at: expires_at.map(NumericDate::from_seconds), ..token() };
-            let jwt = signer.sign(&token, "a", NOW).unwrap();
+            let jwt = signer.sign(&token, &terms("a"), NOW).unwrap();
             let exp = decode(&signer, &jwt).1["exp"].as_u64().unwrap();
             assert!(jwt.reusable_until <= NumericDate::from_seconds(exp));
             exp
@@ -253,16 +281,43 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let signer = signer(SigningAlgorithm::ES256, folder.path());
         let machine = ActiveToken { subject: None, ..token() };
-        let jwt = signer.sign(&machine, "a", NOW).unwrap();
+        let jwt = signer.sign(&machine, &terms("a"), NOW).unwrap();
         assert_eq!(decode(&signer, &jwt).1["sub"], "agent");
         let nobody = ActiveToken { client_id: None, ..token() };
-        assert!(matches!(signer.sign(&nobody, "a", NOW), Err(SigningError::NoClientId)));
+        assert!(matches!(signer.sign(&nobody, &terms("a"), NOW), Err(SigningError::NoClientId)));
+    }
+
+    #[test]
+    fn the_terms_of_a_credential_shorten_the_life_and_never_lengthen_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let signer = signer(SigningAlgorithm::ES256, folder.path());
+        let token = ActiveToken { expires_at: None, ..token() };
+        let expiry = |seconds| {
+            let terms = SignedConfig { lifetime: Duration::from_secs(seconds), ..terms("a") };
+            decode(&signer, &signer.sign(&token, &terms, NOW).unwrap()).1["exp"].as_u64().unwrap()
+        };
+        assert_eq!(expiry(30), 1_000_030);
+        assert_eq!(expiry(3_600), 1_000_300, "its key would not be published for so long");
+    }
+
+    #[test]
+    fn mapped_claims_are_taken_over_as_they_are_and_what_was_not_said_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let signer = signer(SigningAlgorithm::ES256, folder.path());
+        let groups = json!([{ "id": 1 }, "a"]);
+        let token = ActiveToken { claims: vec![("ext.groups".into(), groups.clone())], ..token() };
+        let claims = [("groups", "ext.groups"), ("mine", "ext.groups"), ("tenant", "ext.tenant")];
+        let claims = claims.map(|(name, claim)| (name.to_owned(), claim.to_owned())).to_vec();
+        let jwt = signer.sign(&token, &SignedConfig { claims, ..terms("a") }, NOW).unwrap();
+        let (_, said) = decode(&signer, &jwt);
+        assert_eq!((&said["groups"], &said["mine"]), (&groups, &groups));
+        assert!(said.get("tenant").is_none());
     }
 
     #[test]
     fn a_jwt_does_not_show_itself() {
         let folder = tempfile::tempdir().unwrap();
-        let jwt = signer(SigningAlgorithm::ES256, folder.path()).sign(&token(), "a", NOW).unwrap();
+        let jwt = signer(SigningAlgorithm::ES256, folder.path()).sign(&token(), &terms("a"), NOW).unwrap();
         assert!(!format!("{jwt:?}").contains("eyJ"), "{jwt:?}");
     }
 }

@@ -1,66 +1,16 @@
-//! ⑦ The token swap: every credential and identity the client sent is taken out, and the upstream's own put in.
+//! ⑧ The token swap: every credential and identity the client sent is taken out, and the upstream's own put in.
 //!
 //! Runs on the header that goes upstream, on each attempt anew, and takes a [`Grant`]: without one there is nothing to
 //! send.
 
-use std::sync::Arc;
-
-use http::{HeaderName, HeaderValue, header};
-use parking_lot::RwLock;
-use phantomgate_introspection::NumericDate;
+use http::{HeaderName, header};
 use pingora::http::RequestHeader;
 
 use crate::authorize::Grant;
-use crate::signing::{JwtAccessToken, SigningError};
-
-/// What was made from a token for upstreams: it is kept with the token's cache entry, and ends with it.
-#[derive(Debug, Default)]
-pub struct DerivedCredentials(RwLock<Vec<(Arc<str>, Arc<JwtAccessToken>)>>);
-
-/// What goes upstream in place of the agent's token.
-#[derive(Debug, Clone)]
-pub enum UpstreamCredential {
-    /// This `Authorization` header.
-    Authorization(HeaderValue),
-    /// Nothing.
-    None,
-}
+use crate::upstream_credential::UpstreamCredential;
 
 /// The header that names the request in our log, given to the upstream too.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// The credential that `grant` entitles to: one made before, or a new one.
-///
-/// # Errors
-/// [`SigningError`] when it cannot be made.
-pub fn credential(grant: &Grant, now: NumericDate) -> Result<UpstreamCredential, SigningError> {
-    let signed = grant.route().protection.as_ref().and_then(|protection| protection.credential.as_ref());
-    let (Some(signed), Some(token)) = (signed, grant.token()) else { return Ok(UpstreamCredential::None) };
-    let derived = token.derived();
-    if let Some(jwt) = derived.get(&signed.audience, now) {
-        return Ok(UpstreamCredential::Authorization(jwt));
-    }
-    let jwt = Arc::new(signed.signer.sign(token.active(), &signed.audience, now)?);
-    derived.put(signed.audience.clone(), jwt.clone());
-    Ok(UpstreamCredential::Authorization(jwt.header.clone()))
-}
-
-impl DerivedCredentials {
-    fn get(&self, audience: &str, now: NumericDate) -> Option<HeaderValue> {
-        let all = self.0.read();
-        let (_, jwt) = all.iter().find(|(own, _)| **own == *audience)?;
-        (now < jwt.reusable_until).then(|| jwt.header.clone())
-    }
-
-    /// One per audience, so never more than there are routes.
-    fn put(&self, audience: Arc<str>, jwt: Arc<JwtAccessToken>) {
-        let mut all = self.0.write();
-        match all.iter_mut().find(|(own, _)| *own == audience) {
-            Some((_, old)) => *old = jwt,
-            None => all.push((audience, jwt)),
-        }
-    }
-}
 
 /// Makes `header` fit for the upstream: what the client may not say is gone, what the upstream needs is there.
 ///
@@ -78,8 +28,9 @@ pub fn swap(
     for name in &untrusted {
         header.remove_header(name);
     }
-    if let UpstreamCredential::Authorization(value) = credential {
-        header.insert_header(header::AUTHORIZATION, value.clone())?;
+    if let UpstreamCredential::Header(name, value) = credential {
+        // In place of one of the same name: a client may not send it, whatever it is called.
+        header.insert_header(name, value.clone())?;
     }
     header.insert_header(header::HOST, authority)?;
     use_origin_form(header)?;
@@ -166,21 +117,5 @@ mod tests {
         {
             assert!(!is_untrusted(name), "{name}");
         }
-    }
-
-    #[test]
-    fn a_credential_is_reused_until_it_is_due_and_replaced_then() {
-        let at = NumericDate::from_seconds;
-        let jwt = |text: &'static str, until| {
-            Arc::new(JwtAccessToken { header: HeaderValue::from_static(text), reusable_until: at(until) })
-        };
-        let derived = DerivedCredentials::default();
-        derived.put("a".into(), jwt("one", 100));
-        derived.put("b".into(), jwt("other", 100));
-        assert_eq!(derived.get("a", at(99)).unwrap(), "one");
-        assert!(derived.get("a", at(100)).is_none());
-        derived.put("a".into(), jwt("two", 200));
-        assert_eq!(derived.get("a", at(100)).unwrap(), "two");
-        assert_eq!(derived.0.read().len(), 2);
     }
 }

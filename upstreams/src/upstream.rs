@@ -59,6 +59,11 @@ impl Upstream {
         })
     }
 
+    /// Whether any endpoint has an address.
+    pub fn is_resolved(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.address(0).is_some())
+    }
+
     /// Looks all names up once. A name that cannot be resolved is logged and tried again later.
     pub async fn resolve(&self) {
         for endpoint in &self.endpoints {
@@ -103,6 +108,8 @@ mod tests {
     fn an_endpoint_without_an_address_is_skipped() {
         let two = upstream(&["http://unresolved.internal", "http://10.0.0.2:2"]);
         assert_eq!(turns(&two, 2), ["10.0.0.2:2", "10.0.0.2:2"]);
-        assert!(upstream(&["http://unresolved.internal"]).target().is_none());
+        assert!(two.is_resolved());
+        let none = upstream(&["http://unresolved.internal"]);
+        assert!(none.target().is_none() && !none.is_resolved());
     }
 }

@@ -117,7 +117,7 @@ pub enum CredentialConfig {
 }
 
 /// A JWT that we sign.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedConfig {
     /// `aud` of the JWT.
     pub audience: String,

@@ -1,0 +1,71 @@
+//! Whether requests of agents can be served, and if not, what is missing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+use phantomgate_introspection::NumericDate;
+use serde::Serialize;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::Operations;
+
+/// How long is waited for an authorization server that has not been reached yet.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Something that is not ready.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+struct Missing {
+    what: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    reason: String,
+}
+
+pub(super) async fn readiness(State(operations): State<Arc<Operations>>) -> Response {
+    let mut missing = operations.missing().await;
+    missing.sort();
+    let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({ "ready": missing.is_empty(), "not_ready": missing });
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+impl Operations {
+    async fn missing(&self) -> Vec<Missing> {
+        let mut missing = self.unprepared_authorization_servers().await;
+        if *self.stopping.borrow() {
+            let reason = "requests under way are finished, and no others taken".to_owned();
+            missing.push(Missing { what: "gateway", name: None, reason });
+        }
+        if self.gateway.signer.as_ref().is_some_and(|signer| !signer.can_sign(NumericDate::now())) {
+            missing.push(Missing { what: "signing", name: None, reason: "there is no signing key".to_owned() });
+        }
+        let unresolved = self.gateway.upstreams.iter().filter(|upstream| !upstream.is_resolved());
+        missing.extend(unresolved.map(|upstream| Missing {
+            what: "upstream",
+            name: Some(upstream.name().to_owned()),
+            reason: "no endpoint has an address".to_owned(),
+        }));
+        missing
+    }
+
+    /// All at once: one that hangs does not hide another.
+    async fn unprepared_authorization_servers(&self) -> Vec<Missing> {
+        let mut checks = JoinSet::new();
+        for server in &self.gateway.authorization_servers {
+            let (name, server) = (server.name.clone(), server.introspector.authorization_server().clone());
+            checks.spawn(async move {
+                let reason = match tokio::time::timeout(PATIENCE, server.prepare()).await {
+                    Ok(Ok(())) => return None,
+                    Ok(Err(unavailable)) => unavailable.to_string(),
+                    Err(_elapsed) => format!("no answer within {PATIENCE:?}"),
+                };
+                Some(Missing { what: "authorization server", name: Some(name), reason })
+            });
+        }
+        checks.join_all().await.into_iter().flatten().collect()
+    }
+}
