@@ -10,17 +10,20 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use tokio::sync::Semaphore;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::breaker::{Breaker, Sign};
 use crate::claims::Claims;
-use crate::client_authentication::ClientAuthentication;
+use crate::client_authentication::{AssertionAudience, Authenticator, Credentials};
 use crate::clock::NumericDate;
-use crate::config::{Client, Config, Endpoints, JwtRules, ResponseForm};
+use crate::config::{Config, Endpoints, JwtRules, ResponseForm};
 use crate::error::{BuildError, Unavailable};
+use crate::jwe::DecryptionKey;
 use crate::jwt::{self, Expected, SignedJwt, VerificationError};
 use crate::key_set::{KeySet, MAX_KEY_SET};
 use crate::metadata::{self, AuthorizationServerMetadata, Issuer};
 use crate::remote::Remote;
+use crate::secret::FromSecret;
 use crate::transport::{self, Transport};
 
 /// The largest answer read, in bytes. Real ones have a few hundred to a few thousand.
@@ -39,9 +42,10 @@ const KEYS_MAX_AGE: Duration = Duration::from_secs(10 * 60);
 pub struct AuthorizationServer {
     transport: Transport,
     issuer: Issuer,
-    client: Option<Client>,
+    client: Option<Authenticator>,
     endpoints: Endpoints,
     jwt: JwtRules,
+    decryption_key: Option<FromSecret<DecryptionKey>>,
     /// Whether its keys are needed for certain.
     needs_keys: bool,
     /// Whether it is asked about tokens for certain.
@@ -84,9 +88,20 @@ impl AuthorizationServer {
         Ok(Self {
             transport: Transport::new(config)?,
             issuer: config.issuer.clone(),
-            client: config.client.clone(),
+            client: config
+                .client
+                .as_ref()
+                .map(|client| Authenticator::new(client, config.tls.identity.is_some()))
+                .transpose()?,
             endpoints: config.endpoints.clone(),
             jwt: config.jwt.clone(),
+            decryption_key: match &config.introspection.decryption_key {
+                None => None,
+                Some(key) => {
+                    let key = FromSecret::new(key.clone(), DecryptionKey::from_pem);
+                    Some(key.ok_or(BuildError::DecryptionKey)?)
+                }
+            },
             needs_keys: config.verifies_jwts || config.introspection.response != ResponseForm::Json,
             needs_introspection: config.client.is_some() && !config.verifies_jwts,
             metadata: Remote::new("the metadata of an authorization server", METADATA_MAX_AGE),
@@ -104,7 +119,7 @@ impl AuthorizationServer {
 
     /// The client we are registered as.
     pub fn client_id(&self) -> Option<&str> {
-        self.client.as_ref().map(|client| client.id.as_str())
+        self.client.as_ref().map(Authenticator::client_id)
     }
 
     /// Makes sure that what is needed to work with it is at hand: its endpoints, and its keys where it signs for us. Costs
@@ -134,7 +149,7 @@ impl AuthorizationServer {
     ) -> Result<Answer, Unavailable> {
         let admitted = self.breaker.admit(Instant::now()).map_err(Unavailable::CircuitOpen)?;
         let outcome = tokio::time::timeout(self.timeout, self.send(endpoint, accept, form)).await;
-        let outcome = outcome.unwrap_or_else(|_elapsed| Err(Unavailable::Timeout(self.timeout)));
+        let outcome = outcome.unwrap_or(Err(Unavailable::Timeout(self.timeout)));
         if let Some(sign) = sign(&outcome) {
             self.breaker.note(admitted, sign, Instant::now());
         }
@@ -150,13 +165,20 @@ impl AuthorizationServer {
         let _permit = self.in_flight.acquire().await.map_err(|_closed| Unavailable::Abandoned)?;
         let client = self.client.as_ref().ok_or(Unavailable::NoClient)?;
         let url = self.endpoint(endpoint).await?;
+        let audience = match client.assertion_audience() {
+            None | Some(AssertionAudience::Issuer) => self.issuer.to_string(),
+            Some(AssertionAudience::Endpoint) => url.to_string(),
+            Some(AssertionAudience::TokenEndpoint) => self.endpoint(Endpoint::Token).await?.to_string(),
+            Some(AssertionAudience::Fixed(audience)) => audience.clone(),
+        };
+        let credentials = client.credentials(&audience, NumericDate::now())?;
         let mut request = self
             .transport
             .post(url)?
             .header(ACCEPT, accept)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(encode(form, client));
-        if let Some(authorization) = client.authentication.authorization_header(&client.id) {
+            .body(encode(form, &credentials));
+        if let Some(authorization) = credentials.header {
             request = request.header(AUTHORIZATION, authorization);
         }
         let response = request.send().await?;
@@ -174,10 +196,7 @@ impl AuthorizationServer {
         if let Some(url) = by_hand {
             return Ok(url.clone());
         }
-        let mtls = self
-            .client
-            .as_ref()
-            .is_some_and(|client| matches!(client.authentication, ClientAuthentication::TlsClientAuth));
+        let mtls = self.client.as_ref().is_some_and(Authenticator::is_by_certificate);
         let fetch = || metadata::fetch(self.transport.clone(), self.issuer.clone());
         let metadata = self.metadata.get(fetch).await?;
         match endpoint {
@@ -195,8 +214,10 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// [`VerificationError`].
-    pub fn decrypt(&self, _jwe: &str) -> Result<zeroize::Zeroizing<Vec<u8>>, VerificationError> {
-        Err(VerificationError::Invalid("no decryption yet"))
+    pub fn decrypt(&self, jwe: &str) -> Result<Zeroizing<Vec<u8>>, VerificationError> {
+        let key =
+            self.decryption_key.as_ref().ok_or(VerificationError::Invalid("we have no key to decrypt it with"))?;
+        key.current().decrypt(jwe).ok_or(VerificationError::Invalid("it cannot be decrypted"))
     }
 
     /// The claims of `jwt`, if a key of this authorization server signed it and it is what is expected, at the time `now`.
@@ -261,10 +282,10 @@ fn is_outage(status: u16) -> bool {
 
 /// Every value is form-encoded, so a token cannot add fields of its own. Token and secret are in the result: it is for the
 /// HTTP client, which keeps it until it is sent, and for nobody else.
-fn encode(form: &[(&str, &str)], client: &Client) -> String {
+fn encode(form: &[(&str, &str)], credentials: &Credentials) -> String {
     let mut body = form_urlencoded::Serializer::new(String::new());
     body.extend_pairs(form);
-    client.authentication.append_to(&client.id, &mut body);
+    body.extend_pairs(credentials.form.iter().map(|(name, value)| (name, value.as_str())));
     body.finish()
 }
 

@@ -58,6 +58,9 @@ pub enum Unavailable {
     /// It is where we must not go.
     #[error(transparent)]
     AddressNotAllowed(#[from] AddressNotAllowed),
+    /// Our key has not signed the assertion that says who we are.
+    #[error("our client assertion cannot be signed")]
+    Unsigned,
     /// The configuration names no client, so there is nobody to ask as.
     #[error("we are no client of it")]
     NoClient,

@@ -51,7 +51,7 @@ pub(crate) fn algorithm(name: &str) -> Option<Algorithm> {
 }
 
 /// A signed JWT in its compact form (RFC 7515 §7.1), not verified yet.
-pub(crate) struct SignedJwt<'a> {
+pub struct SignedJwt<'a> {
     /// Header and payload as they stand: what the signature is over.
     signed: &'a str,
     payload: &'a str,
@@ -61,8 +61,11 @@ pub(crate) struct SignedJwt<'a> {
 }
 
 impl<'a> SignedJwt<'a> {
-    /// Takes `text` for a JWT of one of `types`, signed with one of `algorithms`.
-    pub(crate) fn parse(text: &'a str, types: &[&str], algorithms: &[Algorithm]) -> Result<Self, VerificationError> {
+    /// Takes `text` for a JWT of one of `types` (as in [`Expected::types`]), signed with one of `algorithms`.
+    ///
+    /// # Errors
+    /// [`VerificationError::Invalid`] when it is none.
+    pub fn parse(text: &'a str, types: &[&str], algorithms: &[Algorithm]) -> Result<Self, VerificationError> {
         const FORM: VerificationError = Invalid("it is not a signed JWT");
         if text.len() > MAX_LENGTH {
             return Err(Invalid("it is too long"));
@@ -91,7 +94,10 @@ impl<'a> SignedJwt<'a> {
     }
 
     /// The claims, if one of `keys` signed them. `None` when that is for keys to say which are not among them.
-    pub(crate) fn verify(&self, keys: &KeySet) -> Result<Option<Claims>, VerificationError> {
+    ///
+    /// # Errors
+    /// [`VerificationError::Invalid`] when the signature is wrong, or what it is of is not a set of claims.
+    pub fn verify(&self, keys: &KeySet) -> Result<Option<Claims>, VerificationError> {
         let mut candidates = keys.candidates(self.algorithm, self.key_id.as_deref()).peekable();
         let is_known = self.key_id.is_some() && candidates.peek().is_some();
         if candidates.any(|key| key.verifies(self.algorithm, self.signed, self.signature)) {

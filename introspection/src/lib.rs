@@ -11,8 +11,8 @@
 //! [`request`] and [`response`] are pure: bytes in, values out, time as an argument. [`client`] is the thin shell that
 //! does the input and output. Wall clocks are read in [`clock`] alone.
 //!
-//! This crate never decides whether a request may pass (audiences and scopes are compared by the gateway), never signs,
-//! and knows neither Pingora nor YAML.
+//! This crate never decides whether a request may pass (audiences and scopes are compared by the gateway), signs nothing
+//! but the assertions of who we are, and knows neither Pingora nor YAML.
 
 mod access_token;
 mod address;
@@ -29,10 +29,13 @@ pub mod exchange;
 mod files;
 mod flight;
 mod introspector;
+pub mod jwe;
 pub mod jwt;
 pub mod key_set;
 pub mod metadata;
 mod metrics;
+#[cfg(test)]
+mod properties;
 mod remote;
 pub mod response;
 mod revocation;

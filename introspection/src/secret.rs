@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use crate::files::FromFiles;
@@ -45,6 +46,44 @@ impl Secret {
     }
 }
 
+/// What is made of a secret, and made again when the secret has changed: a key.
+pub(crate) struct FromSecret<T> {
+    secret: Secret,
+    make: Make<T>,
+    known: Mutex<Made<T>>,
+}
+
+type Make<T> = Box<dyn Fn(&str) -> Option<T> + Send + Sync>;
+
+struct Made<T> {
+    value: Arc<T>,
+    /// The secret that was looked at last. One that nothing could be made of is looked at, and warned of, once.
+    seen: Arc<Zeroizing<String>>,
+}
+
+impl<T> FromSecret<T> {
+    /// What `make` makes of `secret`; `None` when it makes nothing of it.
+    pub(crate) fn new(secret: Secret, make: impl Fn(&str) -> Option<T> + Send + Sync + 'static) -> Option<Self> {
+        let seen = secret.current();
+        let value = Arc::new(make(&seen)?);
+        Some(Self { secret, make: Box::new(make), known: Mutex::new(Made { value, seen }) })
+    }
+
+    /// What the secret is worth now. When it has become unusable, what it was worth before.
+    pub(crate) fn current(&self) -> Arc<T> {
+        let secret = self.secret.current();
+        let mut known = self.known.lock();
+        if !Arc::ptr_eq(&known.seen, &secret) {
+            match (self.make)(&secret) {
+                Some(value) => known.value = Arc::new(value),
+                None => tracing::warn!("a changed key is of no use; the one before stays in use"),
+            }
+            known.seen = secret;
+        }
+        known.value.clone()
+    }
+}
+
 fn read(path: &Path) -> io::Result<Zeroizing<String>> {
     let text = Zeroizing::new(std::fs::read_to_string(path)?);
     let secret = text.strip_suffix('\n').unwrap_or(&text);
@@ -78,6 +117,22 @@ mod tests {
         assert_eq!(**secret.current(), "second");
         std::fs::remove_file(&path).unwrap();
         assert_eq!(**secret.clone().current(), "second");
+    }
+
+    #[test]
+    fn what_is_made_of_a_secret_follows_it_unless_nothing_can_be_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("number");
+        let number = |text: &str| text.parse::<u32>().ok();
+        std::fs::write(&path, "seven").unwrap();
+        assert!(FromSecret::new(Secret::file(&path).unwrap(), number).is_none());
+        std::fs::write(&path, "7").unwrap();
+        let made = FromSecret::new(Secret::file(&path).unwrap(), number).unwrap();
+        assert!(Arc::ptr_eq(&made.current(), &made.current()));
+        std::fs::write(&path, "nine").unwrap();
+        assert_eq!(*made.current(), 7);
+        std::fs::write(&path, "11").unwrap();
+        assert_eq!(*made.current(), 11);
     }
 
     #[test]

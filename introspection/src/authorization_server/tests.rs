@@ -1,8 +1,14 @@
+use std::collections::HashMap;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::*;
+use crate::client_authentication::PrivateKeyJwt;
+use crate::config::Client;
 use crate::testing::{Server, Signer, key_set};
 use crate::{ClientAuthentication, Secret};
 
@@ -11,12 +17,42 @@ const EXPECTED: Expected<'static> = Expected { types: &["at+jwt"], audience: Non
 
 #[test]
 fn rfc7662_s2_1_the_token_is_form_encoded() {
-    let secret = Secret::fixed(Zeroizing::new("a&b=c d".to_owned()));
-    let client = Client { id: "gate way".to_owned(), authentication: ClientAuthentication::ClientSecretPost(secret) };
+    let form = vec![("client_secret", Zeroizing::new("a&b=c d".to_owned()))];
     assert_eq!(
-        encode(&[("token", "tok&x=+/~"), ("token_type_hint", "access_token")], &client),
-        "token=tok%26x%3D%2B%2F%7E&token_type_hint=access_token&client_id=gate+way&client_secret=a%26b%3Dc+d"
+        encode(&[("token", "tok&x=+/~"), ("token_type_hint", "access_token")], &Credentials { header: None, form }),
+        "token=tok%26x%3D%2B%2F%7E&token_type_hint=access_token&client_secret=a%26b%3Dc+d"
     );
+}
+
+#[tokio::test]
+async fn rfc7523_s3_an_assertion_is_for_whom_the_server_says_it_has_to_be() {
+    let (server, signer) = (Server::start().await, Signer::new(Algorithm::ES256));
+    let [introspection, token] = ["/introspect", "/token"].map(|path| format!("{}{path}", server.url));
+    server.metadata(json!({ "introspection_endpoint": introspection, "token_endpoint": token }));
+    for (audience, expected) in [
+        (AssertionAudience::Issuer, server.url.clone()),
+        (AssertionAudience::Endpoint, introspection.clone()),
+        (AssertionAudience::TokenEndpoint, token.clone()),
+        (AssertionAudience::Fixed("urn:a".to_owned()), "urn:a".to_owned()),
+    ] {
+        let authentication = ClientAuthentication::PrivateKeyJwt(PrivateKeyJwt {
+            key: Secret::fixed(Zeroizing::new(signer.pem.clone())),
+            algorithm: Algorithm::ES256,
+            key_id: None,
+            audience,
+            typ: "JWT".to_owned(),
+        });
+        let mut config = server.config();
+        config.client = Some(Client { id: "gateway".to_owned(), authentication });
+        let peer = AuthorizationServer::new(&config).unwrap();
+        peer.post(Endpoint::Introspection, "application/json", &[("token", "t")]).await.unwrap();
+        let sent = server.requests("/introspect").pop().unwrap();
+        let form: HashMap<String, String> = form_urlencoded::parse(sent.body.as_bytes()).into_owned().collect();
+        let assertion = &form["client_assertion"];
+        let payload = BASE64_URL_SAFE_NO_PAD.decode(assertion.split('.').nth(1).unwrap()).unwrap();
+        assert_eq!(Claims::parse(&payload).unwrap().get("aud").unwrap(), &expected);
+        assert!(!sent.headers.contains_key(AUTHORIZATION) && !form.contains_key("client_id"));
+    }
 }
 
 /// A server with a key, and a JWT by it.
