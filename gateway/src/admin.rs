@@ -88,10 +88,13 @@ fn router(operations: Arc<Operations>) -> Router {
 
 /// What every request passes.
 async fn guard(State(operations): State<Arc<Operations>>, request: Request, next: Next) -> Response {
-    if let Err(problem) = operations.admit(&request) {
-        return problem.into_response();
-    }
-    let mut response = match tokio::time::timeout(PATIENCE, next.run(request)).await {
+    let answer = async {
+        match operations.admit(&request) {
+            Ok(()) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        }
+    };
+    let mut response = match tokio::time::timeout(PATIENCE, answer).await {
         Ok(response) => response,
         Err(_elapsed) => Problem(StatusCode::SERVICE_UNAVAILABLE, "This took too long").into_response(),
     };

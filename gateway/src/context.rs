@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use http::{Method, Uri};
+use phantomgate_introspection::CachedToken;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -13,7 +14,7 @@ use crate::authorize::Grant;
 use crate::metrics::RequestCounters;
 use crate::rejection::Rejection;
 use crate::route::Route;
-use crate::upstream_credential::UpstreamCredential;
+use crate::upstream_credential::{DerivedCredentials, UpstreamCredential};
 
 /// The context of one request.
 pub struct RequestContext {
@@ -23,6 +24,8 @@ pub struct RequestContext {
     pub route: Option<Arc<Route>>,
     /// The proof that it may pass, once there is one, and what it entitles to.
     pub admitted: Option<Admitted>,
+    /// The token of a request that may pass, but has no credential for the upstream: for the record.
+    pub token: Option<Arc<CachedToken<DerivedCredentials>>>,
     /// The `Host` of the endpoint it goes to, once selected.
     pub authority: Option<String>,
     /// How often connecting to an endpoint has failed.
@@ -55,6 +58,7 @@ impl RequestContext {
             request_id: Uuid::new_v4().to_string(),
             route: None,
             admitted: None,
+            token: None,
             authority: None,
             failed_connections: 0,
             started: Instant::now(),
@@ -106,7 +110,7 @@ impl RequestContext {
 impl Drop for RequestContext {
     fn drop(&mut self) {
         let Some((method, uri)) = &self.request_line else { return };
-        let token = self.admitted.as_ref().and_then(|admitted| admitted.grant.token());
+        let token = self.admitted.as_ref().and_then(|admitted| admitted.grant.token()).or(self.token.as_ref());
         let (decision, reason) = self.outcome();
         let record = AuditRecord {
             request_id: &self.request_id,

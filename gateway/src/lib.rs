@@ -2,10 +2,11 @@
 //!
 //! # Life of a request
 //! ```text
-//! listener ─► route ─► credential ─► introspection ─► authorize ─► Grant ─► token swap ─► upstream ─► audit
-//!  server    request_   credential   (the crate       authorize            token_swap    (the crate    audit
-//!            target,                 phantomgate-                          signing       phantomgate-
-//!            route                   introspection)                                      upstreams)
+//! listener ─► route ─► credential ─► introspection ─► authorize ─► Grant ─► credential of ─► token swap ─► upstream ─► audit
+//!                                                                          the upstream
+//!  server    request_   credential   (the crate       authorize            upstream_       token_swap    (the crate    audit
+//!            target,                 phantomgate-                          credential,                   phantomgate-
+//!            route                   introspection)                        signing                       upstreams)
 //! ```
 //! [`admission::admit`] is that line as a function. [`proxy`] calls it from Pingora's phases; [`rejection`] maps every way
 //! out of it to an answer.

@@ -49,7 +49,9 @@ impl Proxy {
         }
         let route = context.route.insert(self.gateway.routes.find(&target)?.clone());
         let grant = admit(route, request, now).await?;
-        let credential = upstream_credential::obtain(&grant, request, now).await?;
+        let credential = upstream_credential::obtain(&grant, request, now)
+            .await
+            .inspect_err(|_| context.token = grant.token().cloned())?;
         Ok(Verdict::Forward(Admitted { grant, credential }))
     }
 

@@ -81,12 +81,7 @@ impl Signer {
     /// [`KeyError`] when the folder cannot be used.
     pub fn open(config: &SigningConfig, now: NumericDate) -> Result<Self, KeyError> {
         let folder = KeyFolder::new(&config.keys, config.lifetime);
-        let mut keys = folder.load()?;
-        if keys.is_empty() {
-            let key = folder.create(config.algorithm, now)?;
-            tracing::info!(folder = %config.keys.display(), kid = key.kid(), "made the first signing key");
-            keys.push(key);
-        }
+        let keys = folder.load_or_begin(config.algorithm, now)?;
         let keys = ArcSwap::from_pointee(KeyRing::new(keys));
         Ok(Self { issuer: config.issuer.clone(), lifetime: config.lifetime, folder, keys })
     }
@@ -107,11 +102,15 @@ impl Signer {
         interval.tick().await;
         loop {
             interval.tick().await;
-            match self.folder.load() {
-                Ok(keys) if keys.is_empty() => tracing::warn!("the key folder is empty; the keys in use stay in use"),
-                Ok(keys) => self.keys.store(Arc::new(KeyRing::new(keys))),
-                Err(error) => tracing::warn!(%error, "cannot read the key folder; the keys in use stay in use"),
-            }
+            self.refresh();
+        }
+    }
+
+    fn refresh(&self) {
+        match self.folder.load() {
+            Ok(keys) if keys.is_empty() => tracing::warn!("the key folder is empty; the keys in use stay in use"),
+            Ok(keys) => self.keys.store(Arc::new(KeyRing::new(keys))),
+            Err(error) => tracing::warn!(%error, "cannot read the key folder; the keys in use stay in use"),
         }
     }
 
@@ -285,6 +284,37 @@ mod tests {
         assert_eq!(decode(&signer, &jwt).1["sub"], "agent");
         let nobody = ActiveToken { client_id: None, ..token() };
         assert!(matches!(signer.sign(&nobody, &terms("a"), NOW), Err(SigningError::NoClientId)));
+    }
+
+    #[test]
+    fn gateways_that_share_a_folder_change_keys_without_a_jwt_that_nobody_can_verify() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) =
+            (signer(SigningAlgorithm::ES256, folder.path()), signer(SigningAlgorithm::ES256, folder.path()));
+        let at = |seconds| NumericDate::from_seconds(NOW.seconds() + seconds);
+        let token = ActiveToken { expires_at: None, ..token() };
+        let kid = |signer: &Signer, now| decode(signer, &signer.sign(&token, &terms("a"), now).unwrap()).0.kid.unwrap();
+        let first = kid(&one, NOW);
+        assert_eq!(kid(&other, NOW), first);
+
+        // Somebody rotates; both gateways look at the folder within half a minute.
+        let keys = KeyFolder::new(&folder.path().join("keys"), Duration::from_secs(300));
+        let second = keys.create(SigningAlgorithm::RS256, at(100)).unwrap().kid().to_owned();
+        for signer in [&one, &other] {
+            signer.refresh();
+            assert!(String::from_utf8(signer.key_set().to_vec()).unwrap().contains(&second), "published at once");
+            assert_eq!(kid(signer, at(699)), first, "but nobody may have seen it yet");
+            assert_eq!(kid(signer, at(700)), second);
+        }
+
+        // The last JWT of the first key lives until 999; by then everybody still finds the key that made it.
+        let last = one.sign(&token, &terms("a"), at(699)).unwrap();
+        assert!(keys.remove_dead(keys.load().unwrap(), at(999)).unwrap().is_empty());
+        other.refresh();
+        assert_eq!(decode(&other, &last).0.kid.unwrap(), first);
+        assert_eq!(keys.remove_dead(keys.load().unwrap(), at(1_060)).unwrap().len(), 1);
+        other.refresh();
+        assert_eq!(kid(&other, at(1_060)), second);
     }
 
     #[test]

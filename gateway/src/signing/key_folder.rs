@@ -149,6 +149,44 @@ impl KeyFolder {
         Ok(keys)
     }
 
+    /// All keys, oldest first; when there is none, the first is made. Of several gateways that begin with one empty folder
+    /// one makes it, and the others find it.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn load_or_begin(&self, algorithm: SigningAlgorithm, now: NumericDate) -> Result<Vec<SigningKey>, KeyError> {
+        let keys = self.load()?;
+        if !keys.is_empty() {
+            return Ok(keys);
+        }
+        let _alone = self.lock()?;
+        let mut keys = self.load()?;
+        if keys.is_empty() {
+            let key = self.create(algorithm, now)?;
+            tracing::info!(folder = %self.path.display(), kid = key.kid(), "made the first signing key");
+            keys.push(key);
+        }
+        Ok(keys)
+    }
+
+    /// Keeps other gateways from making the first key, until the file is closed. The system undoes that when a process
+    /// ends; a file system that knows no locks is as good as one that nobody shares.
+    fn lock(&self) -> Result<fs::File, KeyError> {
+        self.make()?;
+        let path = self.path.join("lock");
+        let open = || fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+        let file = open().map_err(|error| io_error(&path, error))?;
+        if let Err(error) = file.lock() {
+            tracing::warn!(folder = %self.path.display(), %error, "cannot lock the key folder");
+        }
+        Ok(file)
+    }
+
+    fn make(&self) -> Result<(), KeyError> {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path);
+        made.map_err(|error| io_error(&self.path, error))
+    }
+
     /// Makes a key and stores it, readable by its owner only.
     ///
     /// # Errors
@@ -156,11 +194,7 @@ impl KeyFolder {
     pub fn create(&self, algorithm: SigningAlgorithm, now: NumericDate) -> Result<SigningKey, KeyError> {
         let pem = generate(algorithm)?;
         let key = SigningKey::from_pem(pem.as_bytes(), algorithm, now, PathBuf::new()).ok_or(KeyError::Generation)?;
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.path)
-            .map_err(|error| io_error(&self.path, error))?;
+        self.make()?;
         let path = self.path.join(format!("{now}-{algorithm}-{}.pem", key.kid()));
         // Written under another name first: a gateway that looks at the folder meanwhile never sees half a key.
         let draft = path.with_extension("draft");
@@ -297,6 +331,43 @@ mod tests {
         assert_eq!(kids, [second.kid(), first.kid()], "oldest first");
         for key in &loaded {
             assert_eq!(fs::metadata(&key.path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn gateways_that_begin_with_one_empty_folder_make_one_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let kids: Vec<Vec<String>> = std::thread::scope(|scope| {
+            let begin = || {
+                let keys = KeyFolder::new(&folder.path().join("keys"), Duration::from_secs(300));
+                let keys = keys.load_or_begin(SigningAlgorithm::ES256, at(1_000)).unwrap();
+                keys.iter().map(|key| key.kid().to_owned()).collect()
+            };
+            let gateways: Vec<_> = (0..8).map(|_| scope.spawn(begin)).collect();
+            gateways.into_iter().map(|gateway| gateway.join().unwrap()).collect()
+        });
+        assert_eq!(kids[0].len(), 1);
+        assert!(kids.iter().all(|own| *own == kids[0]), "{kids:?}");
+    }
+
+    #[test]
+    fn keys_of_every_algorithm_come_back_with_it_and_a_published_half() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = KeyFolder::new(folder.path(), Duration::from_secs(300));
+        let algorithms =
+            [SigningAlgorithm::ES256, SigningAlgorithm::EdDSA, SigningAlgorithm::RS256, SigningAlgorithm::PS256];
+        for (algorithm, made_at) in algorithms.into_iter().zip(1_000..) {
+            keys.create(algorithm, at(made_at)).unwrap();
+        }
+        let loaded = keys.load().unwrap();
+        assert_eq!(loaded.iter().map(SigningKey::algorithm).collect::<Vec<_>>(), algorithms);
+        for key in &loaded {
+            let public = serde_json::to_value(key.public()).unwrap();
+            assert_eq!(public["alg"], key.algorithm().to_string());
+            assert_eq!((&public["use"], &public["kid"]), (&"sig".into(), &key.kid().into()));
+            for private in ["d", "p", "q", "dp", "dq", "qi", "k"] {
+                assert!(public.get(private).is_none(), "{private} of {}", key.algorithm());
+            }
         }
     }
 
