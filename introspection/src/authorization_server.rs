@@ -103,7 +103,7 @@ impl AuthorizationServer {
                 }
             },
             needs_keys: config.verifies_jwts || config.introspection.response != ResponseForm::Json,
-            needs_introspection: config.client.is_some() && !config.verifies_jwts,
+            needs_introspection: config.introspects,
             metadata: Remote::new("the metadata of an authorization server", METADATA_MAX_AGE),
             keys: Remote::new("the keys of an authorization server", KEYS_MAX_AGE),
             timeout: config.introspection.timeout,
@@ -231,17 +231,22 @@ impl AuthorizationServer {
         now: NumericDate,
     ) -> Result<Claims, VerificationError> {
         let signed = SignedJwt::parse(jwt, expected.types, &self.jwt.algorithms)?;
-        let keys = self.keys().await?;
-        let claims = match signed.verify(&keys)? {
-            Some(claims) => claims,
-            // By a key that is new, perhaps.
-            None => {
-                let newer = self.keys.after(&keys, || self.fetch_keys()).await?;
-                signed.verify(&newer)?.ok_or(VerificationError::Invalid("it is not signed with a known key"))?
-            }
+        let claims = match tokio::time::timeout(self.timeout, self.verify_signature(&signed)).await {
+            Ok(claims) => claims?,
+            Err(_elapsed) => return Err(Unavailable::Timeout(self.timeout).into()),
         };
         jwt::check(&claims, self.issuer.as_str(), expected, self.jwt.clock_tolerance, now)?;
         Ok(claims)
+    }
+
+    async fn verify_signature(&self, signed: &SignedJwt<'_>) -> Result<Claims, VerificationError> {
+        let keys = self.keys().await?;
+        if let Some(claims) = signed.verify(&keys)? {
+            return Ok(claims);
+        }
+        // By a key that is new, perhaps.
+        let newer = self.keys.after(&keys, || self.fetch_keys()).await?;
+        signed.verify(&newer)?.ok_or(VerificationError::Invalid("it is not signed with a known key"))
     }
 
     async fn keys(&self) -> Result<Arc<KeySet>, Unavailable> {

@@ -327,4 +327,48 @@ mod tests {
         cache.put(digest(), ActiveToken::default(), cache.generation(), now);
         assert_eq!(state(&cache.get(&digest(), LONG, now)), "active");
     }
+
+    /// What Linux says this process keeps in memory, in bytes.
+    fn resident() -> u64 {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    }
+
+    #[test]
+    fn a_million_distinct_tokens_stay_within_the_configured_bound() {
+        const BOUND: u64 = 100_000;
+        let config = CacheConfig { max_entries: BOUND, ..CacheConfig::default() };
+        let cache = TokenCache::<()>::new(&config, Duration::from_secs(2), Counter::noop());
+        let digester = Digester::new("introspected", "https://login.example.com", "phantomgate");
+        let now = NumericDate::now();
+        let put = |number: u64| {
+            let token = format!("opaque-token-{number:030}");
+            let active = ActiveToken {
+                subject: Some(format!("248289761001-{number:024}")),
+                client_id: Some("3d9e1c3a-6c1b-4f0e-9f6e-2d6f5d9b7a11".into()),
+                session_id: Some(format!("session-{number:028}")),
+                scope: crate::ScopeSet::from_granted("mcp:read mcp:write"),
+                audience: vec!["https://mcp.example.com/mcp".into()],
+                expires_at: Some(now.after(Duration::from_secs(3_600))),
+                ..ActiveToken::default()
+            };
+            let digest = digester.digest(OpaqueToken::parse(&token).unwrap());
+            cache.put(digest, active, cache.generation(), now);
+            cache.put_inactive(digester.digest(OpaqueToken::parse(&format!("no-{token}")).unwrap()), Inactive::Denied);
+        };
+
+        let empty = resident();
+        (0..BOUND).for_each(put);
+        let full = resident();
+        (BOUND..1_000_000).for_each(put);
+        let (active, inactive) = cache.count();
+        let after = resident();
+
+        let per_entry = (full - empty) / BOUND;
+        println!("about {per_entry} bytes per active entry");
+        assert!(active <= BOUND && inactive <= BOUND / 10, "{active} active, {inactive} inactive");
+        // Other tests allocate at the same time; a leak of a tenth of the entries would show all the same.
+        assert!(after < full + full.saturating_sub(empty), "{empty} → {full} → {after}");
+        assert!(per_entry < 4_096, "{per_entry} bytes per entry");
+    }
 }

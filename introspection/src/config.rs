@@ -33,7 +33,9 @@ pub struct Config {
     pub introspection: Introspection,
     /// How JWTs that it issued are verified.
     pub jwt: JwtRules,
-    /// Whether JWTs that it issued are verified for certain: its keys are then needed before requests can be served.
+    /// Whether tokens are introspected: its endpoint is then needed before requests can be served.
+    pub introspects: bool,
+    /// Whether JWTs that it issued are verified here: its keys are then needed before requests can be served.
     pub verifies_jwts: bool,
     /// How long and how many answers are kept.
     pub cache: CacheConfig,
@@ -54,6 +56,7 @@ impl Config {
             allowed_addresses: Vec::new(),
             introspection: Introspection::default(),
             jwt: JwtRules::default(),
+            introspects: true,
             verifies_jwts: false,
             cache: CacheConfig::default(),
             claims: Vec::new(),
@@ -136,7 +139,7 @@ pub struct JwtRules {
     pub types: Vec<String>,
     /// The algorithms allowed in `alg`: asymmetric ones.
     pub algorithms: Vec<Algorithm>,
-    /// How far the clocks may differ.
+    /// How far ahead of ours the issuer's clock may be (`iat`, `nbf`). Nothing is believed past its `exp`.
     pub clock_tolerance: Duration,
 }
 

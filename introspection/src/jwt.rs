@@ -108,7 +108,8 @@ impl<'a> SignedJwt<'a> {
     }
 }
 
-/// Checks what every JWT says of itself, at the time `now` give or take `tolerance`.
+/// Checks what every JWT says of itself, at the time `now`. The issuer's clock may be `tolerance` ahead of ours; what has
+/// expired by our clock has expired.
 pub(crate) fn check(
     claims: &Claims,
     issuer: &str,
@@ -127,7 +128,7 @@ pub(crate) fn check(
     }
     let date = |name| claims.date(name).map_err(|_| Invalid("its dates are not dates"));
     match date("exp")? {
-        Some(expiry) if expiry.after(tolerance) <= now => return Err(Invalid("it has expired")),
+        Some(expiry) if expiry <= now => return Err(Invalid("it has expired")),
         None if expected.must_expire => return Err(Invalid("it does not expire")),
         Some(_) | None => {}
     }
@@ -302,7 +303,7 @@ mod tests {
             (json!({ "aud": "them" }), "it is for another audience"),
             (json!({ "aud": null }), "it is for another audience"),
             (json!({ "aud": ["us", 7] }), "its aud is not an audience"),
-            (json!({ "exp": 970 }), "it has expired"),
+            (json!({ "exp": 1000 }), "it has expired"),
             (json!({ "exp": null }), "it does not expire"),
             (json!({ "exp": "soon" }), "its dates are not dates"),
             (json!({ "nbf": 1031 }), "it is not valid yet"),
@@ -313,8 +314,8 @@ mod tests {
     }
 
     #[test]
-    fn clocks_may_differ_a_little() {
-        for change in [json!({ "exp": 971 }), json!({ "nbf": 1030 }), json!({ "iat": 1030 })] {
+    fn the_clock_of_the_issuer_may_be_a_little_ahead() {
+        for change in [json!({ "nbf": 1030 }), json!({ "iat": 1030 })] {
             assert_eq!(checked(change.clone()), Ok(()), "{change}");
         }
     }

@@ -16,6 +16,7 @@ use crate::vendor::{Quirks, spelling};
 
 /// The answer about one token.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "it is moved once, into its cache entry")]
 pub enum Introspection {
     /// The token may be used, as far as the authorization server is concerned.
     Active(ActiveToken),

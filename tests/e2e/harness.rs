@@ -19,4 +19,5 @@ async fn a_credential_in_the_log_fails_a_test() {
     let token = world.authorization_server.unknown_token();
 
     world.get(&format!("/elsewhere/{token}")).answer().await.assert_status(404);
+    world.gateway.logged(&["audit", "/elsewhere/"]).await;
 }

@@ -58,7 +58,7 @@ impl Operations {
         if concerned.is_empty() && server.is_some() {
             return Err(Problem(StatusCode::BAD_REQUEST, "No authorization server has this name"));
         }
-        let by = kind(&revocation);
+        let by = revocation.kind();
         let revoke = move || concerned.iter().map(|introspector| introspector.revoke(&revocation)).sum();
         let forgotten: u64 = tokio::task::spawn_blocking(revoke)
             .await
@@ -106,16 +106,6 @@ fn check(revocation: &Revocation) -> Result<(), &'static str> {
     }
 }
 
-fn kind(revocation: &Revocation) -> &'static str {
-    match revocation {
-        Revocation::Token(_) => "token",
-        Revocation::TokenDigest(_) => "token_digest",
-        Revocation::Subject(_) => "subject",
-        Revocation::Client(_) => "client",
-        Revocation::Session(_) => "session",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,7 +119,7 @@ mod tests {
             (r#"{"client_id":"agent","subject":null}"#, "client"),
             (r#"{"session_id":"s"}"#, "session"),
         ] {
-            assert_eq!(kind(&parse(body.as_bytes()).map_err(|_| body).unwrap().0), by);
+            assert_eq!(parse(body.as_bytes()).map_err(|_| body).unwrap().0.kind(), by);
         }
         for body in [
             "",

@@ -257,11 +257,12 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Each authorization server has its keys at hand where JWTs are verified, and keeps the claims that credentials are made
+/// Each authorization server has at hand what its routes need: its endpoint, its keys, the claims that credentials are made
 /// from.
 fn tell_what_routes_need(servers: &mut [phantomgate_introspection::Config], routes: &[RouteConfig]) {
     for protection in routes.iter().filter_map(|route| route.protection.as_ref()) {
         let Some(server) = servers.get_mut(protection.authorization_server) else { continue };
+        server.introspects |= protection.accepts.opaque;
         server.verifies_jwts |= protection.accepts.jwt;
         if let CredentialConfig::Signed(signed) = &protection.credential {
             for (_, claim) in &signed.claims {

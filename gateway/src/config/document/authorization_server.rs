@@ -152,7 +152,7 @@ pub(crate) struct Jwt {
     pub(crate) types: Vec<String>,
     /// The algorithms allowed in `alg`.
     pub(crate) algorithms: Vec<VerificationAlgorithm>,
-    /// How far the clocks may differ, at most 5m.
+    /// How far ahead of ours the clock of the issuer may be (`iat`, `nbf`), at most 5m. Nothing is believed past its `exp`.
     pub(crate) clock_tolerance: Span,
 }
 

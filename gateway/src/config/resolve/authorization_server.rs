@@ -48,7 +48,8 @@ impl Resolver<'_> {
             allowed_addresses,
             introspection: introspection?,
             jwt: jwt?,
-            verifies_jwts: false, // until a route says so
+            introspects: false, // until a route says so
+            verifies_jwts: false,
             cache: cache?,
             claims: Vec::new(),
         })
