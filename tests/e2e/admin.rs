@@ -1,6 +1,6 @@
 //! The admin listener: health, readiness, metrics, and who may use it.
 
-use e2e::{AnswerExt, Given, World};
+use e2e::{AnswerExt, Given, World, now, until};
 use serde_json::json;
 
 #[tokio::test]
@@ -9,6 +9,23 @@ async fn it_tells_that_it_is_well_and_ready() {
 
     world.admin("/healthz").answer().await.assert_status(200);
     world.admin("/readyz").answer().await.assert_status(200);
+}
+
+#[tokio::test]
+async fn it_tells_what_it_is_not_ready_for_and_is_ready_once_that_is_there() {
+    let mut given = Given::new().await;
+    given.config["authorization_servers"]["main"].as_object_mut().unwrap().remove("endpoints");
+    given.authorization_server.go_down().await;
+    let mut world = given.start().await;
+
+    let before = world.admin("/readyz").answer().await;
+    world.admin("/healthz").answer().await.assert_status(200);
+    world.authorization_server.come_up().await;
+    until(now() + 2).await; // what could not be fetched is not fetched again within a second
+    let after = world.admin("/readyz").answer().await;
+
+    assert_eq!(before.assert_status(503).json()["not_ready"][0]["name"], "main", "{before:#?}");
+    after.assert_status(200);
 }
 
 #[tokio::test]
