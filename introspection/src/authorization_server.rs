@@ -91,7 +91,7 @@ impl AuthorizationServer {
             client: config
                 .client
                 .as_ref()
-                .map(|client| Authenticator::new(client, config.tls.identity.is_some()))
+                .map(|client| Authenticator::new(client, config.tls.identity.is_some(), config.vendor.quirks()))
                 .transpose()?,
             endpoints: config.endpoints.clone(),
             jwt: config.jwt.clone(),

@@ -365,7 +365,7 @@ mod tests {
         let after = resident();
 
         let per_entry = (full - empty) / BOUND;
-        println!("about {per_entry} bytes per active entry");
+        eprintln!("about {per_entry} bytes per active entry");
         assert!(active <= BOUND && inactive <= BOUND / 10, "{active} active, {inactive} inactive");
         // Other tests allocate at the same time; a leak of a tenth of the entries would show all the same.
         assert!(after < full + full.saturating_sub(empty), "{empty} → {full} → {after}");

@@ -42,7 +42,6 @@ impl IntrospectionClient {
         &self,
         server: &AuthorizationServer,
         token: &str,
-        looks_like_jwt: bool,
     ) -> Result<Introspection, Unavailable> {
         let form = [("token", token), ("token_type_hint", "access_token")];
         let answer = server.post(Endpoint::Introspection, self.accept(), &form).await?;
@@ -56,7 +55,7 @@ impl IntrospectionClient {
                 (ResponseForm::Signed, _) => unsigned(&answer.body),
             },
             StatusCode::NO_CONTENT if self.form == ResponseForm::Jwt => Ok(Introspection::Inactive(Inactive::Denied)),
-            StatusCode::BAD_REQUEST if self.is_about_the_token(&answer, looks_like_jwt) => {
+            StatusCode::BAD_REQUEST if self.is_about_the_token(&answer) => {
                 Ok(Introspection::Inactive(Inactive::Denied))
             }
             refused @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
@@ -75,10 +74,11 @@ impl IntrospectionClient {
         }
     }
 
-    fn is_about_the_token(&self, answer: &Answer, looks_like_jwt: bool) -> bool {
+    fn is_about_the_token(&self, answer: &Answer) -> bool {
         match self.quirks.bad_request {
             BadRequest::Failure => false,
-            BadRequest::JwtIsInactive => looks_like_jwt,
+            BadRequest::UnsupportedTypeIsInactive => parse(&answer.body)
+                .is_ok_and(|members| members.get("error").is_some_and(|error| error == "unsupported_token_type")),
             BadRequest::EmptyIsInactive => self.form != ResponseForm::Json && answer.body.is_empty(),
         }
     }

@@ -15,6 +15,7 @@ use crate::clock::NumericDate;
 use crate::config::Client;
 use crate::error::{BuildError, Unavailable};
 use crate::secret::{FromSecret, Secret};
+use crate::vendor::Quirks;
 
 /// Client authentication at the endpoints of an authorization server, by its registered names.
 #[derive(Debug, Clone)]
@@ -62,6 +63,8 @@ pub(crate) struct Authenticator {
     client: Client,
     /// For `private_key_jwt`.
     key: Option<FromSecret<EncodingKey>>,
+    /// Whether the server form-decodes what `client_secret_basic` sends.
+    form_decodes_basic: bool,
 }
 
 /// What goes with a request.
@@ -75,7 +78,7 @@ pub(crate) struct Credentials {
 
 impl Authenticator {
     /// Whether what `client` needs is at hand and usable: a key that signs, or, `with_certificate`, one for the connection.
-    pub(crate) fn new(client: &Client, with_certificate: bool) -> Result<Self, BuildError> {
+    pub(crate) fn new(client: &Client, with_certificate: bool, quirks: &Quirks) -> Result<Self, BuildError> {
         let key = match &client.authentication {
             ClientAuthentication::PrivateKeyJwt(assertions) => {
                 let algorithm = assertions.algorithm;
@@ -87,7 +90,7 @@ impl Authenticator {
             | ClientAuthentication::ClientSecretPost(_)
             | ClientAuthentication::TlsClientAuth => None,
         };
-        Ok(Self { client: client.clone(), key })
+        Ok(Self { client: client.clone(), key, form_decodes_basic: quirks.form_decodes_basic })
     }
 
     pub(crate) fn client_id(&self) -> &str {
@@ -112,7 +115,8 @@ impl Authenticator {
         let id = || ("client_id", Zeroizing::new(self.client.id.clone()));
         Ok(match &self.client.authentication {
             ClientAuthentication::ClientSecretBasic(secret) => {
-                Credentials { header: basic(&self.client.id, &secret.current()), form: vec![] }
+                let header = basic(&self.client.id, &secret.current(), self.form_decodes_basic);
+                Credentials { header, form: vec![] }
             }
             ClientAuthentication::ClientSecretPost(secret) => {
                 let secret = Zeroizing::new(secret.current().as_str().to_owned());
@@ -131,12 +135,16 @@ impl Authenticator {
     }
 }
 
-/// Identifier and secret are form-encoded before they are joined (RFC 6749 §2.3.1).
-fn basic(client_id: &str, secret: &str) -> Option<HeaderValue> {
+/// Identifier and secret are form-encoded before they are joined (RFC 6749 §2.3.1), where the server knows that.
+fn basic(client_id: &str, secret: &str, form_encode: bool) -> Option<HeaderValue> {
     let mut pair = Zeroizing::new(String::new());
-    pair.extend(byte_serialize(client_id.as_bytes()));
-    pair.push(':');
-    pair.extend(byte_serialize(secret.as_bytes()));
+    if form_encode {
+        pair.extend(byte_serialize(client_id.as_bytes()));
+        pair.push(':');
+        pair.extend(byte_serialize(secret.as_bytes()));
+    } else {
+        pair.extend([client_id, ":", secret]);
+    }
     let header = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())));
     let mut value = HeaderValue::from_str(&header).ok()?;
     value.set_sensitive(true);
@@ -187,6 +195,7 @@ mod tests {
     use aws_lc_rs::rsa::KeySize;
 
     use super::*;
+    use crate::Vendor;
     use crate::jwt::SignedJwt;
     use crate::key_set::KeySet;
     use crate::testing::{Signer, key_set};
@@ -198,7 +207,7 @@ mod tests {
     }
 
     fn authenticator(authentication: ClientAuthentication) -> Result<Authenticator, BuildError> {
-        Authenticator::new(&Client { id: "gate:way".to_owned(), authentication }, true)
+        Authenticator::new(&Client { id: "gate:way".to_owned(), authentication }, true, Vendor::Standard.quirks())
     }
 
     fn credentials(authentication: ClientAuthentication) -> Credentials {
@@ -241,7 +250,10 @@ mod tests {
         assert!(credentials.header.is_none());
         assert_eq!(form(&credentials), [("client_id", "gate:way")]);
         let client = Client { id: "g".to_owned(), authentication: ClientAuthentication::TlsClientAuth };
-        assert!(matches!(Authenticator::new(&client, false), Err(BuildError::NoCertificate)));
+        assert!(matches!(
+            Authenticator::new(&client, false, Vendor::Standard.quirks()),
+            Err(BuildError::NoCertificate)
+        ));
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl Default for Accepts {
 /// How a token is learnt about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    Introspect { looks_like_jwt: bool },
+    Introspect,
     Verify,
 }
 
@@ -235,8 +235,8 @@ impl<D: Default + Send + Sync + 'static> Inner<D> {
         let asked_in = self.cache.generation();
         let started = Instant::now();
         let answer = match way {
-            Way::Introspect { looks_like_jwt } => {
-                let answer = self.client.introspect(&self.server, &token, looks_like_jwt).await;
+            Way::Introspect => {
+                let answer = self.client.introspect(&self.server, &token).await;
                 self.metrics.asked(&answer, started.elapsed(), self.server.is_given_up());
                 answer
             }
@@ -254,7 +254,7 @@ impl<D: Default + Send + Sync + 'static> Inner<D> {
 
     fn digest(&self, token: OpaqueToken<'_>, way: Way) -> TokenDigest {
         match way {
-            Way::Introspect { .. } => self.introspected.digest(token),
+            Way::Introspect => self.introspected.digest(token),
             Way::Verify => self.verified.digest(token),
         }
     }
@@ -282,10 +282,9 @@ impl<D: Default + Send + Sync + 'static> Inner<D> {
 impl Way {
     /// How a route that takes these tokens learns about `token`; none when it takes no such token.
     fn of(token: OpaqueToken<'_>, accepts: Accepts) -> Option<Self> {
-        let looks_like_jwt = token.looks_like_jwt();
         match accepts {
-            Accepts { jwt: true, .. } if looks_like_jwt => Some(Self::Verify),
-            Accepts { opaque: true, .. } => Some(Self::Introspect { looks_like_jwt }),
+            Accepts { jwt: true, .. } if token.looks_like_jwt() => Some(Self::Verify),
+            Accepts { opaque: true, .. } => Some(Self::Introspect),
             _ => None,
         }
     }
@@ -336,10 +335,10 @@ mod tests {
         let jwt = OpaqueToken::parse("eyJhbGciOiJFUzI1NiJ9.e30.c2ln").unwrap();
         let opaque = OpaqueToken::parse("opaque").unwrap();
         let way = |token, opaque, jwt| Way::of(token, Accepts { opaque, jwt, ..Accepts::default() });
-        assert_eq!(way(jwt, true, false), Some(Way::Introspect { looks_like_jwt: true }));
+        assert_eq!(way(jwt, true, false), Some(Way::Introspect));
         assert_eq!(way(jwt, true, true), Some(Way::Verify));
         assert_eq!(way(jwt, false, true), Some(Way::Verify));
-        assert_eq!(way(opaque, true, true), Some(Way::Introspect { looks_like_jwt: false }));
+        assert_eq!(way(opaque, true, true), Some(Way::Introspect));
         assert_eq!(way(opaque, false, true), None);
     }
 }

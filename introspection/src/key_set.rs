@@ -153,8 +153,14 @@ fn unpadded(number: &[u8]) -> &[u8] {
 
 /// An uncompressed point (SEC 1 §2.3.3); whether it lies on its curve is seen when it is used.
 fn point(x: &[u8], y: &[u8], length: usize) -> Option<DecodingKey> {
-    let well_formed = x.len() == length && y.len() == length;
-    well_formed.then(|| DecodingKey::from_ec_der(&[&[4], x, y].concat()))
+    let (x, y) = (padded(x, length)?, padded(y, length)?);
+    Some(DecodingKey::from_ec_der(&[&[4], &x[..], &y[..]].concat()))
+}
+
+/// A coordinate in its full length (RFC 7518 §6.2.1.2). Glewlwyd leaves out the zeros in front, which one key in 128 has.
+fn padded(coordinate: &[u8], length: usize) -> Option<Vec<u8>> {
+    let missing = length.checked_sub(coordinate.len()).filter(|missing| *missing <= 2)?;
+    Some([&vec![0; missing], coordinate].concat())
 }
 
 #[cfg(test)]
@@ -223,6 +229,14 @@ mod tests {
         let jwt = signer.jwt("k", &json!({}));
         let (signed, signature) = jwt.rsplit_once('.').unwrap();
         assert!(keys.candidates(Algorithm::ES256, None).all(|key| !key.verifies(Algorithm::ES256, signed, signature)));
+    }
+
+    #[test]
+    fn zeros_that_were_left_out_in_front_of_a_coordinate_are_put_back() {
+        let full = [&[0][..], &[7; 31]].concat();
+        assert_eq!(padded(&full[1..], 32).unwrap(), full);
+        assert_eq!(padded(&full, 32).unwrap(), full);
+        assert!(padded(&[7; 29], 32).is_none() && padded(&[7; 33], 32).is_none());
     }
 
     #[test]

@@ -400,7 +400,7 @@ mod tests {
         assert_eq!(inactive_at(Vendor::Glewlwyd, refresh), Inactive::NotAnAccessToken);
         let quirks = Vendor::Glewlwyd.quirks();
         assert_eq!(quirks.bad_request, crate::vendor::BadRequest::EmptyIsInactive);
-        assert!(!quirks.signs_for_the_asker);
+        assert!(!quirks.signs_for_the_asker && !quirks.form_decodes_basic);
     }
 
     #[test]

@@ -75,6 +75,8 @@ pub(crate) struct Quirks {
     pub(crate) extension: Option<&'static str>,
     /// What the status 400 says of a token.
     pub(crate) bad_request: BadRequest,
+    /// Whether it form-decodes identifier and secret in an `Authorization` header, as RFC 6749 §2.3.1 has them encoded.
+    pub(crate) form_decodes_basic: bool,
     /// Whether `aud` of a signed response (RFC 9701 §5) is the one who asked. Otherwise it is the token's own.
     pub(crate) signs_for_the_asker: bool,
 }
@@ -84,8 +86,8 @@ pub(crate) struct Quirks {
 pub(crate) enum BadRequest {
     /// That something is wrong with us.
     Failure,
-    /// That the token is not active, if it looks like a JWT.
-    JwtIsInactive,
+    /// That the token is not active, if the error is that it is of a type which is not supported (RFC 7009 §2.2.1).
+    UnsupportedTypeIsInactive,
     /// That the token is not active, if the body is empty.
     EmptyIsInactive,
 }
@@ -102,6 +104,7 @@ const STANDARD: Quirks = Quirks {
     audience: None,
     extension: None,
     bad_request: BadRequest::Failure,
+    form_decodes_basic: true,
     signs_for_the_asker: true,
 };
 
@@ -118,8 +121,10 @@ impl Vendor {
                 permissions: Some("permissions"),
                 ..STANDARD
             },
+            // Its access tokens are made like its ID tokens, and may have a `nonce`.
             Self::Authentik => &Quirks {
                 access_token_types: &["JWT"],
+                id_token_claims: &["at_hash", "c_hash"],
                 access_token_claims: &["exp", "aud", "sub", "azp", "iat"],
                 ..STANDARD
             },
@@ -145,11 +150,13 @@ impl Vendor {
                 ..STANDARD
             },
             // Answers 400 without a body when a JWT was asked for a token that is not active; its JWTs are typed as
-            // introspection responses, and both kinds are made out to the token's audience.
+            // introspection responses, and both kinds are made out to the token's audience; takes what Basic holds as it
+            // is.
             Self::Glewlwyd => &Quirks {
                 access_token_types: &["token-introspection+jwt"],
                 kind: Some(("type", &["access_token"])),
                 bad_request: BadRequest::EmptyIsInactive,
+                form_decodes_basic: false,
                 signs_for_the_asker: false,
                 ..STANDARD
             },
@@ -168,8 +175,8 @@ impl Vendor {
                 kind: Some(("typ", &["Bearer", "DPoP"])),
                 ..STANDARD
             },
-            // What looks like a JWT and is none of its own is a bad request to it.
-            Self::OidcProvider => &Quirks { bad_request: BadRequest::JwtIsInactive, ..STANDARD },
+            // A token that begins like a JWT is of a type that it does not support, whoever made it up.
+            Self::OidcProvider => &Quirks { bad_request: BadRequest::UnsupportedTypeIsInactive, ..STANDARD },
             Self::Okta => &Quirks {
                 access_token_types: &["okta-internal-at+jwt", "JWT", ""],
                 access_token_claims: &["exp", "aud", "sub", "cid", "iat", "jti"],
