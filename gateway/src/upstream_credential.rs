@@ -13,7 +13,7 @@ use std::sync::Arc;
 use derived::{Flight, Landing};
 use http::{HeaderName, HeaderValue, header, request};
 use phantomgate_introspection::exchange::{self, Exchange, ExchangeError, SubjectToken};
-use phantomgate_introspection::{CachedToken, Introspector, NumericDate, Revocation, Unavailable};
+use phantomgate_introspection::{CachedToken, Introspector, NumericDate, Unavailable};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -140,7 +140,7 @@ impl ExchangeCredential {
                     let server = introspector.authorization_server();
                     let outcome = exchange::exchange(server, &exchange, &subject, token.active()).await;
                     if matches!(outcome, Err(ExchangeError::SubjectTokenInvalid)) {
-                        forget(introspector, &subject).await;
+                        introspector.forget(&token);
                     }
                     let now = NumericDate::now();
                     let outcome = outcome.map(|issued| Made::new(issued.authorization, issued.expires_at, now));
@@ -151,12 +151,6 @@ impl ExchangeCredential {
         };
         wait(landing).await
     }
-}
-
-/// The answer that is known of a token has turned out to be wrong.
-async fn forget(introspector: Introspector<DerivedCredentials>, subject: &SubjectToken) {
-    let revocation = Revocation::Token(subject.shared());
-    let _ = tokio::task::spawn_blocking(move || introspector.revoke(&revocation)).await;
 }
 
 async fn wait(mut landing: Landing) -> Result<HeaderValue, Rejection> {

@@ -102,8 +102,14 @@ pub(crate) struct TokenCache<D> {
 }
 
 impl<D: Default + Send + Sync + 'static> TokenCache<D> {
-    /// `longest_question` is how long an answer may take; `evictions` counts the live entries that had to make room.
-    pub(crate) fn new(config: &CacheConfig, longest_question: Duration, evictions: Counter) -> Self {
+    /// Revocations are kept for `keep_revocations` at least, and as long as an answer whose question took `longest_question`
+    /// may be in use; `evictions` counts the live entries that had to make room.
+    pub(crate) fn new(
+        config: &CacheConfig,
+        longest_question: Duration,
+        keep_revocations: Duration,
+        evictions: Counter,
+    ) -> Self {
         let count_eviction = move |_, _, cause| {
             if cause == RemovalCause::Size {
                 evictions.increment(1);
@@ -121,7 +127,7 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
                 .max_capacity(config.max_entries.div_ceil(10))
                 .time_to_live(config.negative_ttl)
                 .build_with_hasher(BuildDigestHasher::default()),
-            ledger: Ledger::new(longest_life),
+            ledger: Ledger::new(longest_life.max(keep_revocations)),
             max_ttl: config.max_ttl,
             stale_if_error: config.stale_if_error,
         }
@@ -177,6 +183,16 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
             self.active.insert(digest, token.clone());
         }
         token
+    }
+
+    /// Whether a JWT that verifies is refused, because it was revoked here.
+    pub(crate) fn denies(&self, digest: TokenDigest, active: &ActiveToken) -> bool {
+        self.ledger.denies(digest, active)
+    }
+
+    /// Forgets what is known of one token.
+    pub(crate) fn forget(&self, digest: &TokenDigest) {
+        self.active.invalidate(digest);
     }
 
     /// Keeps that a token is inactive.
@@ -240,7 +256,7 @@ mod tests {
             stale_if_error: Duration::from_secs(stale_if_error),
             ..CacheConfig::default()
         };
-        TokenCache::new(&config, Duration::from_secs(2), Counter::noop())
+        TokenCache::new(&config, Duration::from_secs(2), Duration::ZERO, Counter::noop())
     }
 
     fn digest() -> TokenDigest {
@@ -338,7 +354,7 @@ mod tests {
     fn a_million_distinct_tokens_stay_within_the_configured_bound() {
         const BOUND: u64 = 100_000;
         let config = CacheConfig { max_entries: BOUND, ..CacheConfig::default() };
-        let cache = TokenCache::<()>::new(&config, Duration::from_secs(2), Counter::noop());
+        let cache = TokenCache::<()>::new(&config, Duration::from_secs(2), Duration::ZERO, Counter::noop());
         let digester = Digester::new("introspected", "https://login.example.com", "phantomgate");
         let now = NumericDate::now();
         let put = |number: u64| {

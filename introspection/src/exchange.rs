@@ -69,7 +69,7 @@ pub struct Actor {
 
 /// The token of an agent, for an exchange that may outlive its request. Wiped when dropped.
 #[derive(Clone)]
-pub struct SubjectToken(Arc<Zeroizing<String>>);
+pub struct SubjectToken(Zeroizing<String>);
 
 /// What came of an exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,14 +127,7 @@ impl TokenType {
 
 impl From<OpaqueToken<'_>> for SubjectToken {
     fn from(token: OpaqueToken<'_>) -> Self {
-        Self(Arc::new(token.to_owned()))
-    }
-}
-
-impl SubjectToken {
-    /// The token itself, to have it forgotten.
-    pub fn shared(&self) -> Arc<Zeroizing<String>> {
-        self.0.clone()
+        Self(token.to_owned())
     }
 }
 

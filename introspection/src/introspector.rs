@@ -64,6 +64,9 @@ enum Way {
 /// How many questions may be under way.
 const FLIGHTS: usize = 16 * 1024;
 
+/// How long revoked JWTs stay refused that are verified here: longer than access tokens should live.
+const KEEP_REVOCATIONS: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How often a request asks anew because the answer it waited for was revoked before it came.
 const ATTEMPTS: usize = 3;
 
@@ -92,7 +95,12 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
             client: IntrospectionClient::new(config),
             verifier: Verifier::new(config),
             server: Arc::new(AuthorizationServer::new(config)?),
-            cache: TokenCache::new(&config.cache, config.introspection.timeout, metrics.evictions.clone()),
+            cache: TokenCache::new(
+                &config.cache,
+                config.introspection.timeout,
+                if config.verifies_jwts { KEEP_REVOCATIONS } else { Duration::ZERO },
+                metrics.evictions.clone(),
+            ),
             flights: Flights::new(flights),
             metrics,
         })))
@@ -146,12 +154,18 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
     }
 
     /// Forgets what `revocation` says, at once and for all answers that are still on their way. Gives the number of
-    /// answers that were known.
+    /// answers that were known. JWTs that are verified here and were issued until now stay refused for a day.
     ///
     /// Goes through the whole cache: call it where blocking for a moment is allowed.
     pub fn revoke(&self, revocation: &Revocation) -> u64 {
         self.0.metrics.revoked(revocation);
         self.0.cache.revoke(self.0.marks(revocation), NumericDate::now())
+    }
+
+    /// Forgets one token, which has turned out not to be what is known of it. The authorization server is asked at its next
+    /// use.
+    pub fn forget(&self, token: &CachedToken<D>) {
+        self.0.cache.forget(&token.digest());
     }
 
     /// Brings the gauges of the cache up to date.
@@ -240,7 +254,12 @@ impl<D: Default + Send + Sync + 'static> Inner<D> {
                 self.metrics.asked(&answer, started.elapsed(), self.server.is_given_up());
                 answer
             }
-            Way::Verify => self.verifier.verify(&self.server, &token, NumericDate::now()).await,
+            Way::Verify => match self.verifier.verify(&self.server, &token, NumericDate::now()).await {
+                Ok(Introspection::Active(active)) if self.cache.denies(digest, &active) => {
+                    Ok(Introspection::Inactive(Inactive::Revoked))
+                }
+                answer => answer,
+            },
         };
         match answer {
             Ok(Introspection::Active(active)) => Ok(self.cache.put(digest, active, asked_in, NumericDate::now())),

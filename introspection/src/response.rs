@@ -39,6 +39,8 @@ pub struct ActiveToken {
     pub audience: Vec<String>,
     /// `exp`; in the future at the time of the answer.
     pub expires_at: Option<NumericDate>,
+    /// `iat`.
+    pub issued_at: Option<NumericDate>,
     /// `auth_time`: when the person last signed in (RFC 9068 §2.2.1).
     pub auth_time: Option<NumericDate>,
     /// `acr`: how strongly (RFC 9068 §2.2.1).
@@ -72,6 +74,9 @@ pub enum Inactive {
     /// A JWT that does not verify. The text names the check.
     #[error("the JWT is not valid: {0}")]
     Unverified(&'static str),
+    /// A JWT that verifies, but was revoked here.
+    #[error("it was revoked")]
+    Revoked,
     /// No JWT, where only those are taken.
     #[error("it is no JWT, and the route takes nothing else")]
     NotAccepted,
@@ -130,6 +135,7 @@ impl Reader {
             scope: self.scope(claims)?,
             audience: self.audience(claims)?,
             expires_at,
+            issued_at: claims.date("iat")?,
             auth_time: claims.date("auth_time")?,
             acr: claims.text("acr")?,
             amr: claims.texts("amr")?,

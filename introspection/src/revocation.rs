@@ -7,6 +7,9 @@
 //! - a revocation counts from the instant it is noted, whatever the size of the cache,
 //! - an answer that was on its way at that instant is as dead as one in the cache,
 //! - a hit costs one comparison of numbers while nothing was revoked, and one look-up per entry after something was.
+//!
+//! To forget an introspected token is enough, because the authorization server is asked again. A JWT that is verified here
+//! would only be verified again. It stays refused if it was issued before the revocation, for as long as that is kept.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -52,8 +55,8 @@ pub(crate) type Generation = u64;
 pub(crate) struct Ledger {
     generation: AtomicU64,
     revoked: RwLock<Revoked>,
-    /// How long an answer may be in use after its question was asked.
-    longest_life: Duration,
+    /// How long a revocation may concern anything.
+    keep: Duration,
     capacity: usize,
 }
 
@@ -62,6 +65,8 @@ struct Revoked {
     marks: HashMap<Mark, (Generation, NumericDate)>,
     /// Nothing older than this stands: what was forgotten of the ledger is made up for by forgetting all tokens.
     floor: Generation,
+    /// When that was.
+    floor_at: Option<NumericDate>,
     prune_at: usize,
 }
 
@@ -69,13 +74,13 @@ struct Revoked {
 const CAPACITY: usize = 100_000;
 
 impl Ledger {
-    /// For entries that are used for `longest_life` at most.
-    pub(crate) fn new(longest_life: Duration) -> Self {
-        Self::with_capacity(longest_life, CAPACITY)
+    /// Keeps each revocation for the span `keep`, which no answer is in use for longer than.
+    pub(crate) fn new(keep: Duration) -> Self {
+        Self::with_capacity(keep, CAPACITY)
     }
 
-    fn with_capacity(longest_life: Duration, capacity: usize) -> Self {
-        Self { generation: AtomicU64::new(0), revoked: RwLock::default(), longest_life, capacity }
+    fn with_capacity(keep: Duration, capacity: usize) -> Self {
+        Self { generation: AtomicU64::new(0), revoked: RwLock::default(), keep, capacity }
     }
 
     /// The generation for a question that is asked now.
@@ -91,10 +96,11 @@ impl Ledger {
             revoked.marks.insert(mark, (generation, now));
         }
         if revoked.marks.len() > revoked.prune_at {
-            revoked.marks.retain(|_, (_, at)| now.since(*at) <= self.longest_life);
+            revoked.marks.retain(|_, (_, at)| now.since(*at) <= self.keep);
             if revoked.marks.len() > self.capacity {
                 revoked.marks.clear();
                 revoked.floor = generation;
+                revoked.floor_at = Some(now);
             }
             revoked.prune_at = (revoked.marks.len() * 2).clamp(self.capacity.min(1_024), self.capacity);
         }
@@ -116,6 +122,18 @@ impl Ledger {
         }
         asked_in.store(self.generation.load(Ordering::Acquire), Ordering::Relaxed);
         true
+    }
+
+    /// Whether a JWT that verifies is refused all the same: it was issued in the second of a revocation that is about it,
+    /// or before.
+    pub(crate) fn denies(&self, digest: TokenDigest, token: &ActiveToken) -> bool {
+        let revoked = self.revoked.read();
+        let was_issued_by = |at: NumericDate| token.issued_at.is_none_or(|issued| issued <= at);
+        let is_denied = |mark: Mark| match revoked.marks.get(&mark) {
+            None => false,
+            Some((_, at)) => matches!(mark, Mark::Digest(_)) || was_issued_by(*at),
+        };
+        revoked.floor_at.is_some_and(was_issued_by) || marks(digest, token).any(is_denied)
     }
 }
 
@@ -198,6 +216,18 @@ mod tests {
     }
 
     #[test]
+    fn a_jwt_from_before_stays_refused_and_a_newer_one_does_not() {
+        let issued = |at| ActiveToken { issued_at: Some(NumericDate::from_seconds(at)), ..token() };
+        let ledger = ledger();
+        assert!(!ledger.denies(digest("t"), &issued(900)));
+        ledger.revoke([Mark::Subject("alice".into())], NOW);
+        assert!(ledger.denies(digest("t"), &issued(1_000)) && !ledger.denies(digest("t"), &issued(1_001)));
+        assert!(ledger.denies(digest("t"), &token()), "nobody knows when it was issued");
+        ledger.revoke([Mark::Digest(digest("t").prefix())], NOW);
+        assert!(ledger.denies(digest("t"), &issued(1_001)) && !ledger.denies(digest("u"), &issued(1_001)));
+    }
+
+    #[test]
     fn revocations_are_kept_no_longer_than_they_can_matter() {
         let ledger = Ledger::with_capacity(Duration::from_secs(300), 10);
         for n in 0..1_000 {
@@ -218,5 +248,6 @@ mod tests {
         assert!(!ledger.stands(digest("t"), &token(), &before));
         let after = AtomicU64::new(ledger.generation());
         assert!(ledger.stands(digest("t"), &token(), &after));
+        assert!(ledger.denies(digest("t"), &token()), "a JWT from before");
     }
 }

@@ -71,6 +71,27 @@ async fn a_jwt_on_a_route_for_opaque_tokens_is_introspected_like_any_other() {
 }
 
 #[tokio::test]
+async fn a_revoked_jwt_stays_refused_and_one_issued_later_does_not() {
+    let world = accepting(json!(["jwt"])).await;
+    for revocation in [json!({ "subject": "alice" }), json!({ "client_id": "agent" })] {
+        let token = world.authorization_server.issue_jwt(&json!({ "sub": "alice" }));
+        assert_eq!(status(&world, &token).await, 200);
+        assert_eq!(world.revoke(revocation).await, 1);
+        let revoked_at = now();
+        assert_eq!(status(&world, &token).await, 401);
+
+        until(revoked_at + 1).await;
+        let later = world.authorization_server.issue_jwt(&json!({ "sub": "alice" }));
+
+        assert_eq!(status(&world, &later).await, 200);
+    }
+    let token = world.authorization_server.issue_jwt(&json!({}));
+    assert_eq!(status(&world, &token).await, 200);
+    world.revoke(json!({ "token": token })).await;
+    assert_eq!(status(&world, &token).await, 401);
+}
+
+#[tokio::test]
 async fn an_opaque_token_on_a_route_for_jwts_is_refused_without_a_question() {
     let world = accepting(json!(["jwt"])).await;
     let token = world.valid_token();
