@@ -135,7 +135,8 @@ impl Reader {
             scope: self.scope(claims)?,
             audience: self.audience(claims)?,
             expires_at,
-            issued_at: claims.date("iat")?,
+            // Of no use but to a JWT, whose verification has looked at it.
+            issued_at: claims.date("iat").unwrap_or_default(),
             auth_time: claims.date("auth_time")?,
             acr: claims.text("acr")?,
             amr: claims.texts("amr")?,

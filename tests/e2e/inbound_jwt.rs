@@ -76,7 +76,7 @@ async fn a_revoked_jwt_stays_refused_and_one_issued_later_does_not() {
     for revocation in [json!({ "subject": "alice" }), json!({ "client_id": "agent" })] {
         let token = world.authorization_server.issue_jwt(&json!({ "sub": "alice" }));
         assert_eq!(status(&world, &token).await, 200);
-        assert_eq!(world.revoke(revocation).await, 1);
+        assert!(world.revoke(revocation).await > 0);
         let revoked_at = now();
         assert_eq!(status(&world, &token).await, 401);
 
