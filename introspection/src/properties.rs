@@ -4,13 +4,15 @@ use jsonwebtoken::Algorithm;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::authorization_server::Answer;
 use crate::config::JwtRules;
+use crate::exchange::{self, Exchange};
 use crate::jwe::DecryptionKey;
 use crate::jwt::SignedJwt;
 use crate::key_set::KeySet;
 use crate::response::Reader;
 use crate::testing::{Signer, key_set};
-use crate::{AuthorizationServerMetadata, Claims, Config, Issuer, NumericDate, Vendor};
+use crate::{ActiveToken, AuthorizationServerMetadata, Claims, Config, Issuer, NumericDate, ScopeSet, Vendor};
 
 const TYPES: &[&str] = &["at+jwt", "jwt", ""];
 
@@ -127,6 +129,32 @@ proptest! {
                 let active: Value = serde_json::from_slice(&bytes).unwrap();
                 prop_assert!(active["active"].is_boolean());
             }
+        }
+    }
+
+    #[test]
+    fn a_token_from_an_exchange_is_never_wider_nor_longer_than_asked(
+        scope in "[ab ]{0,6}",
+        claims in json(),
+        lifetime in any::<i64>(),
+    ) {
+        use base64::Engine as _;
+        let payload = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(claims.to_string());
+        let body = json!({
+            "access_token": format!("eyJh.{payload}.c2ln"), "token_type": "bearer", "scope": scope, "expires_in": lifetime,
+        });
+        let answer = Answer {
+            status: http::StatusCode::OK,
+            content_type: None,
+            retry_after: None,
+            body: body.to_string().into_bytes(),
+        };
+        let asked = Exchange::OnBehalfOf { scopes: ScopeSet::from_granted("a") };
+        let end = NumericDate::from_seconds(2_000);
+        let subject = ActiveToken { expires_at: Some(end), ..ActiveToken::default() };
+        if let Ok(issued) = exchange::response::read(&answer, &asked, &subject, NumericDate::from_seconds(1_000)) {
+            prop_assert!(issued.expires_at.is_some_and(|expiry| expiry <= end));
+            prop_assert!(scope.split(' ').all(|scope| matches!(scope, "" | "a")), "{}", scope);
         }
     }
 
