@@ -1,18 +1,20 @@
-//! Token in, facts out: everything that talks to an authorization server.
+//! Token in, facts out: everything that talks to an authorization server, or verifies what it says.
 //!
 //! ```text
-//! OpaqueToken ─► TokenDigest ─► cache ──hit──────────────────────────► Arc<CachedToken>
-//!                                 └─miss─► flight (one per token) ─► client ─► response ─► cache
+//! OpaqueToken ─► TokenDigest ─► cache ──hit──────────────────────────────────► Arc<CachedToken>
+//!                                 └─miss─► flight (one per token) ─┬─► client ───────► response ─► cache
+//!                                                                  └─► access_token ─►┘
 //! ```
 //!
 //! [`Introspector::introspect`] is the whole of it for a caller: an [`OpaqueToken`] becomes a [`CachedToken`] or an
 //! [`IntrospectionError`] that says whether the token or the authorization server is at fault.
 //!
-//! [`request`] and [`response`] are pure: bytes in, values out, time as an argument. [`client`] is the thin shell that
-//! does the input and output. Wall clocks are read in [`clock`] alone.
+//! [`AuthorizationServer`] is the peer: the only thing that sends and receives. What is asked and how an answer is read is
+//! pure ([`response`], [`exchange`], [`jwt`], [`key_set`], [`metadata`]): bytes in, values out, time as an argument. What
+//! products do otherwise than the standards is one table ([`Vendor`]). Wall clocks are read in [`clock`] alone.
 //!
-//! This crate never decides whether a request may pass (audiences and scopes are compared by the gateway), signs nothing
-//! but the assertions of who we are, and knows neither Pingora nor YAML.
+//! This crate never decides whether a request may pass (audiences and scopes are compared by the gateway), never signs for
+//! an upstream, and knows neither Pingora nor YAML.
 
 mod access_token;
 mod address;
