@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 /// The limit of anything a test waits for. Nothing takes this long; it only ends a test that would hang.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Waits for an event, and fails by name when it does not come.
 pub async fn within<F: Future>(what: &str, event: F) -> F::Output {
