@@ -48,7 +48,7 @@ pub fn authorize(
     if !active.audience.iter().any(is_ours) {
         return Err(Rejection::WrongAudience);
     }
-    if !active.scope.contains_all(&protection.scopes) {
+    if !protection.scope_hierarchy.covers(&active.scope, &protection.scopes) {
         return Err(Rejection::InsufficientScope(protection.scopes.clone()));
     }
     Ok(Grant { route: route.clone(), token: Some(token) })

@@ -131,6 +131,7 @@ impl Parts<'_> {
             introspector: introspector.clone(),
             accepts: protection.accepts,
             scopes: protection.scopes.clone(),
+            scope_hierarchy: protection.scope_hierarchy.clone(),
             credential: self.credential(route, &protection.credential, introspector)?,
         })
     }

@@ -304,7 +304,7 @@ mod tests {
     use std::fmt::Write as _;
 
     use expect_test::expect_file;
-    use phantomgate_introspection::{Accepts, Config, Introspector, Issuer};
+    use phantomgate_introspection::{Accepts, Config, Introspector, Issuer, ScopeHierarchy};
     use strum::VariantArray as _;
 
     use super::*;
@@ -318,6 +318,7 @@ mod tests {
             introspector: Introspector::new(&Config::new(issuer)).unwrap(),
             accepts: Accepts::default(),
             scopes: ScopeSet::from_granted("users:read users:write"),
+            scope_hierarchy: ScopeHierarchy::default(),
             credential: None,
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use phantomgate_introspection::{Accepts, Introspector, ScopeSet};
+use phantomgate_introspection::{Accepts, Introspector, ScopeHierarchy, ScopeSet};
 use phantomgate_upstreams::Upstream;
 
 use crate::config::{HostName, PathPrefix, ResourceIdentifier};
@@ -43,6 +43,8 @@ pub struct Protection {
     pub accepts: Accepts,
     /// What a token must have been granted.
     pub scopes: ScopeSet,
+    /// Which scopes include others.
+    pub scope_hierarchy: ScopeHierarchy,
     /// What the upstream gets in place of the token; without it, nothing.
     pub credential: Option<CredentialSource>,
 }

@@ -61,7 +61,7 @@ pub use introspector::{Accepts, Introspector};
 pub use metadata::{AuthorizationServerMetadata, Issuer};
 pub use response::{ActiveToken, Inactive, Introspection};
 pub use revocation::Revocation;
-pub use scope::{Scope, ScopeSet};
+pub use scope::{Scope, ScopeHierarchy, ScopeSet};
 pub use secret::Secret;
 pub use token::{OpaqueToken, TokenDigest};
 pub use vendor::Vendor;

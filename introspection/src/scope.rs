@@ -1,7 +1,9 @@
 //! Scopes (RFC 6749 §3.3): parsed once, compared as sets, written in the order they came.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// One scope token: printable ASCII without space, `"` and `\` (RFC 6749 §3.3), so that it can stand in a challenge as
 /// it is.
@@ -46,9 +48,13 @@ impl fmt::Debug for Scope {
 pub struct ScopeSet(Vec<Scope>);
 
 impl ScopeSet {
-    /// Whether every scope of `required` is in this set.
-    pub fn contains_all(&self, required: &ScopeSet) -> bool {
-        required.0.iter().all(|scope| self.0.contains(scope))
+    /// Adds the scopes of `others` that are not in it yet.
+    pub fn extend(&mut self, others: &ScopeSet) {
+        for scope in &others.0 {
+            if !self.0.contains(scope) {
+                self.0.push(scope.clone());
+            }
+        }
     }
 
     /// True when there is no scope in it.
@@ -64,6 +70,44 @@ impl ScopeSet {
     /// The scopes named in a space-separated list. What is not a scope is left out: it can grant nothing.
     pub fn from_granted(list: &str) -> Self {
         list.split(' ').filter_map(|text| text.parse().ok()).collect()
+    }
+}
+
+/// Which scopes include others, all the way down. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct ScopeHierarchy(Arc<HashMap<Scope, Vec<Scope>>>);
+
+impl ScopeHierarchy {
+    /// From pairs of a scope and one that it implies. What is implied implies in turn.
+    pub fn new(pairs: impl IntoIterator<Item = (Scope, Scope)>) -> Self {
+        let mut implied: HashMap<Scope, Vec<Scope>> = HashMap::new();
+        for (scope, included) in pairs {
+            implied.entry(scope).or_default().push(included);
+        }
+        let all = |scope: &Scope| {
+            let mut found: Vec<Scope> = Vec::new();
+            let mut next = vec![scope];
+            while let Some(scope) = next.pop() {
+                for scope in implied.get(scope).into_iter().flatten() {
+                    if !found.contains(scope) {
+                        found.push(scope.clone());
+                        next.push(scope);
+                    }
+                }
+            }
+            found
+        };
+        Self(Arc::new(implied.keys().map(|scope| (scope.clone(), all(scope))).collect()))
+    }
+
+    /// Whether who was granted `granted` has all of `required`, if only because it is implied.
+    pub fn covers(&self, granted: &ScopeSet, required: &ScopeSet) -> bool {
+        required.0.iter().all(|scope| granted.0.contains(scope) || self.implies(granted, scope))
+    }
+
+    fn implies(&self, granted: &ScopeSet, required: &Scope) -> bool {
+        let is_implied_by = |scope: &Scope| self.0.get(scope).is_some_and(|implied| implied.contains(required));
+        !self.0.is_empty() && granted.0.iter().any(is_implied_by)
     }
 }
 
@@ -110,9 +154,24 @@ mod tests {
     #[test]
     fn all_required_scopes_must_be_granted() {
         let granted = ScopeSet::from_granted("a b");
-        assert!(granted.contains_all(&ScopeSet::from_granted("b")));
-        assert!(granted.contains_all(&ScopeSet::default()));
-        assert!(!granted.contains_all(&ScopeSet::from_granted("b c")));
-        assert!(!granted.contains_all(&ScopeSet::from_granted("B")), "scopes are case-sensitive");
+        let covers = |required| ScopeHierarchy::default().covers(&granted, &ScopeSet::from_granted(required));
+        assert!(covers("b"));
+        assert!(covers(""));
+        assert!(!covers("b c"));
+        assert!(!covers("B"), "scopes are case-sensitive");
+    }
+
+    #[test]
+    fn a_scope_that_is_implied_counts_as_granted_and_the_other_way_round_it_does_not() {
+        let pairs = [("admin", "write"), ("write", "read"), ("read", "ping"), ("loop", "loop2"), ("loop2", "loop")];
+        let hierarchy =
+            ScopeHierarchy::new(pairs.map(|(scope, implied)| (scope.parse().unwrap(), implied.parse().unwrap())));
+        let covers =
+            |granted, required| hierarchy.covers(&ScopeSet::from_granted(granted), &ScopeSet::from_granted(required));
+        assert!(covers("admin", "read write ping"));
+        assert!(covers("other write", "read"));
+        assert!(covers("loop", "loop2") && covers("loop2", "loop"));
+        assert!(!covers("read", "write"));
+        assert!(!covers("other", "read"));
     }
 }

@@ -14,6 +14,7 @@
     strum::EnumString,
     strum::IntoStaticStr,
     strum::VariantArray,
+    strum::VariantNames,
 )]
 pub enum Revision {
     /// HTTP+SSE: a stream and an address to post to.

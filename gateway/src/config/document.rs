@@ -2,12 +2,16 @@
 
 mod authorization_server;
 mod credential;
+mod mcp;
+mod rule;
 
 pub(crate) use authorization_server::{
     Assertion, AssertionAlgorithm, Authentication, AuthorizationServer, Cache, Client, Endpoints, Introspection, Jwt,
     Tls,
 };
 pub(crate) use credential::{Credential, CredentialKind, TokenType};
+pub(crate) use mcp::{Mcp, Sessions};
+pub(crate) use rule::Rule;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -155,6 +159,8 @@ pub(crate) struct Route {
     pub(crate) scopes: Vec<String>,
     /// What the upstream gets in place of the token.
     pub(crate) credential: Option<Credential>,
+    /// The route is an MCP endpoint. Without this, requests are passed on unread.
+    pub(crate) mcp: Option<Mcp>,
 }
 
 /// A form of access token.

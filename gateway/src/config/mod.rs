@@ -22,7 +22,10 @@ use std::time::Duration;
 
 use http::HeaderName;
 use phantomgate_introspection::exchange::Exchange;
-use phantomgate_introspection::{Accepts, ScopeSet, Secret};
+use phantomgate_introspection::{Accepts, ScopeHierarchy, ScopeSet, Secret};
+use phantomgate_mcp::Revision;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 pub use document::SigningAlgorithm;
 pub use findings::Report;
@@ -82,6 +85,86 @@ pub struct RouteConfig {
     pub upstream: usize,
     /// Who may pass, and what the upstream gets to see.
     pub protection: Option<ProtectionConfig>,
+    /// What makes it an MCP endpoint, if it is one.
+    pub mcp: Option<McpConfig>,
+}
+
+/// An MCP endpoint.
+#[derive(Debug, Clone)]
+pub struct McpConfig {
+    /// The revisions that are spoken, at least one.
+    pub revisions: Vec<Revision>,
+    /// The origins of browser clients, besides that of the resource.
+    pub origins: Vec<String>,
+    /// Who may do what.
+    pub policy: PolicyConfig,
+    /// Which items lists show.
+    pub lists: Lists,
+    /// Which scopes a client without a token is told to ask for.
+    pub challenge: ChallengeScopes,
+    /// The largest message, in bytes.
+    pub max_body: usize,
+    /// How long sessions last.
+    pub sessions: SessionLimits,
+    /// Whether the authorization server's metadata is answered here too.
+    pub authorization_server_metadata: bool,
+}
+
+/// Who may do what, by name or pattern.
+#[derive(Debug, Clone)]
+pub struct PolicyConfig {
+    /// What counts where no rule does.
+    pub default: Rule,
+    /// By names of tools.
+    pub tools: Vec<(String, Rule)>,
+    /// By names of prompts.
+    pub prompts: Vec<(String, Rule)>,
+    /// By URIs of resources.
+    pub resources: Vec<(String, Rule)>,
+    /// By methods.
+    pub methods: Vec<(String, Rule)>,
+}
+
+/// Who may do something, of those whom the route lets pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rule {
+    /// All of them.
+    Allow,
+    /// Nobody.
+    Deny,
+    /// Who was granted all of these.
+    Scopes(ScopeSet),
+}
+
+/// Which items lists show.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Lists {
+    /// What the token may be used for.
+    #[default]
+    Usable,
+    /// What it could be used for with more scopes, too.
+    Obtainable,
+}
+
+/// Which scopes a client without a token is told to ask for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChallengeScopes {
+    /// Those of the route. For more, a client is told when it needs them.
+    #[default]
+    Required,
+    /// All that any rule of the route asks for: for clients that cannot ask for more later.
+    All,
+}
+
+/// How long a session lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// The longest time without a request.
+    pub idle: Duration,
+    /// The longest time at all.
+    pub max_life: Duration,
 }
 
 /// What a protected route asks for. A route without it is public.
@@ -97,6 +180,8 @@ pub struct ProtectionConfig {
     pub accepts: Accepts,
     /// What a token must have been granted.
     pub scopes: ScopeSet,
+    /// Which scopes include others.
+    pub scope_hierarchy: ScopeHierarchy,
     /// What the upstream gets in place of the token.
     pub credential: CredentialConfig,
 }

@@ -8,6 +8,7 @@ macro_rules! path {
 
 mod authorization_server;
 mod credential;
+mod mcp;
 mod pem;
 mod route;
 
@@ -17,7 +18,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
 
-use phantomgate_introspection::{Issuer, Scope, ScopeSet, Secret};
+use phantomgate_introspection::{Issuer, Scope, ScopeHierarchy, ScopeSet, Secret};
 use phantomgate_upstreams::{EndpointUrl, Timeouts};
 use zeroize::Zeroizing;
 
@@ -55,6 +56,8 @@ struct Parts<'a> {
     server_names: Names<'a>,
     /// In the same order; none where it has errors of its own.
     servers: &'a [Option<phantomgate_introspection::Config>],
+    /// Which of their scopes include others, in the same order.
+    scope_hierarchies: &'a [ScopeHierarchy],
     upstream_names: Names<'a>,
     signing: Option<&'a SigningConfig>,
 }
@@ -75,12 +78,15 @@ impl Resolver<'_> {
             .iter()
             .map(|(name, server)| self.authorization_server(name, server))
             .collect();
+        let scope_hierarchies: Vec<_> =
+            document.authorization_servers.iter().map(|(name, server)| self.scope_hierarchy(name, server)).collect();
         let upstreams: Vec<_> =
             document.upstreams.iter().map(|(name, upstream)| self.upstream(name, upstream)).collect();
         let signing = document.signing.as_ref().map(|signing| self.signing(signing));
         let parts = Parts {
             server_names: Names::of("authorization_servers", &document.authorization_servers),
             servers: &servers,
+            scope_hierarchies: &scope_hierarchies,
             upstream_names: Names::of("upstreams", &document.upstreams),
             signing: signing.as_ref().and_then(Option::as_ref),
         };

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use jsonwebtoken::Algorithm;
 use phantomgate_introspection::config::is_confidential;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -71,6 +72,67 @@ impl JsonSchema for Span {
             "description": "A duration with its unit: 500ms, 30s, 5m, 1h 30m.",
             "type": "string",
             "pattern": "^[0-9]+[a-z]+( ?[0-9]+[a-z]+)*$",
+        })
+    }
+}
+
+/// A number of bytes with its unit: `64KiB`, `4MiB`. A bare number is an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Size(pub(crate) ByteSize);
+
+impl Size {
+    pub(crate) const fn mebibytes(count: u64) -> Self {
+        Self(ByteSize::mib(count))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Size;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a size with its unit, such as 64KiB or 4MiB")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
+                match text.parse() {
+                    Ok(size) if text.ends_with('B') => Ok(Size(size)),
+                    _ => Err(E::custom(format!("{text:?} is no size; write one such as 64KiB or 4MiB"))),
+                }
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Size, E> {
+                Err(E::custom(format!("{number} has no unit; write {number}B, or another unit such as KiB or MiB")))
+            }
+        }
+        deserializer.deserialize_any(Text)
+    }
+}
+
+impl JsonSchema for Size {
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A number of bytes with its unit: 512B, 64KiB, 4MiB.",
+            "type": "string",
+            "pattern": "^[0-9.]+ ?([KMG]i?)?B$",
         })
     }
 }
@@ -276,6 +338,18 @@ mod tests {
         assert_eq!(error("300"), "300 has no unit; write 300s, or another unit such as ms or m");
         assert_eq!(error("soon"), "\"soon\" is no duration; write one such as 500ms, 30s or 5m");
         assert!(error("[1s]").contains("this is a list"));
+    }
+
+    #[test]
+    fn a_size_has_a_unit() {
+        assert_eq!(read_value("64KiB"), Ok(Size(ByteSize(65_536))));
+        assert_eq!(read_value("4 MiB"), Ok(Size::mebibytes(4)));
+        let error = |text| read_value::<Size>(text).unwrap_err();
+        assert_eq!(error("4096"), "4096 has no unit; write 4096B, or another unit such as KiB or MiB");
+        for bad in ["big", "4M", "'4096'"] {
+            assert!(error(bad).ends_with("is no size; write one such as 64KiB or 4MiB"), "{bad}");
+        }
+        assert_eq!(read_value(&Size::mebibytes(4).to_string()), Ok(Size::mebibytes(4)));
     }
 
     #[test]

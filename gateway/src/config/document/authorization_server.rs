@@ -1,5 +1,6 @@
 //! An authorization server as people write it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use phantomgate_introspection::Vendor;
@@ -41,6 +42,9 @@ pub(crate) struct AuthorizationServer {
     /// How long answers are kept, and how many.
     #[serde(default)]
     pub(crate) cache: Cache,
+    /// Scopes that include others: who was granted the one is taken to have been granted these too, and what these imply.
+    #[serde(default)]
+    pub(crate) scope_implies: BTreeMap<String, Vec<String>>,
 }
 
 /// The client we are registered as, with the right to introspect tokens.

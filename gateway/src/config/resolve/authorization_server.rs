@@ -9,7 +9,7 @@ use phantomgate_introspection::client_authentication::{AssertionAudience, Privat
 use phantomgate_introspection::config::{
     CacheConfig, Client, ClientIdentity, Endpoints, Introspection, JwtRules, ResponseForm, Tls, is_confidential,
 };
-use phantomgate_introspection::{ClientAuthentication, Config, Issuer, Secret};
+use phantomgate_introspection::{ClientAuthentication, Config, Issuer, Scope, ScopeHierarchy, Secret};
 use url::Url;
 
 use super::super::document::{self, Assertion, AssertionAlgorithm, Authentication};
@@ -53,6 +53,24 @@ impl Resolver<'_> {
             cache: cache?,
             claims: Vec::new(),
         })
+    }
+
+    /// Which scopes of a server include others.
+    pub(super) fn scope_hierarchy(&mut self, name: &str, server: &document::AuthorizationServer) -> ScopeHierarchy {
+        let mut pairs = Vec::new();
+        for (scope, implied) in &server.scope_implies {
+            let path = path![SERVERS, name, "scope_implies", scope.as_str()];
+            match scope.parse::<Scope>() {
+                Ok(scope) => {
+                    let implied = self.scopes(&path, implied);
+                    pairs.extend(implied.iter().map(|implied| (scope.clone(), implied.clone())));
+                }
+                Err(error) => {
+                    self.fault::<()>(&path, format!("{scope:?}: {error}"));
+                }
+            }
+        }
+        ScopeHierarchy::new(pairs)
     }
 
     fn client(&mut self, path: &[Step], client: &document::Client, has_certificate: bool) -> Option<Client> {

@@ -8,7 +8,7 @@ use phantomgate_introspection::Accepts;
 use super::super::document::{self, CredentialKind, TokenForm};
 use super::super::values::{HostName, PathPrefix};
 use super::super::{CredentialConfig, ProtectionConfig, RouteConfig};
-use super::{Parts, Resolver};
+use super::{Parts, Resolver, all_or_nothing};
 
 impl Resolver<'_> {
     pub(super) fn routes(&mut self, routes: &[document::Route], parts: &Parts<'_>) -> Option<Vec<RouteConfig>> {
@@ -44,7 +44,15 @@ impl Resolver<'_> {
             self.look_up(&path!["routes", index, "upstream"], "upstream", &route.upstream, &parts.upstream_names);
         let protection =
             if route.public { self.public(index, route) } else { self.protection(index, route, parts).map(Some) };
-        Some(RouteConfig { name: name?, host: host?, path: path?, upstream: upstream?, protection: protection? })
+        let mcp = route.mcp.as_ref().map(|mcp| self.mcp(index, mcp, route.public));
+        Some(RouteConfig {
+            name: name?,
+            host: host?,
+            path: path?,
+            upstream: upstream?,
+            protection: protection?,
+            mcp: all_or_nothing(mcp)?,
+        })
     }
 
     /// A public route has nothing of a protected one: whoever wrote both meant one of them.
@@ -93,6 +101,7 @@ impl Resolver<'_> {
             audiences,
             accepts: accepts?,
             scopes,
+            scope_hierarchy: parts.scope_hierarchies.get(server?).cloned().unwrap_or_default(),
             credential: credential?,
         })
     }
