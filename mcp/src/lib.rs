@@ -16,6 +16,7 @@
 mod check;
 mod event_boundary;
 mod id;
+mod json;
 mod list_filter;
 mod message;
 mod revision;

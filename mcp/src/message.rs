@@ -1,6 +1,11 @@
 //! What a client sends, read in one strict pass into the facts that decisions are taken on; nothing else is kept.
 
+mod parse;
+#[cfg(test)]
+mod tests;
+
 use crate::id::Id;
+use crate::json;
 
 /// What a POST carries: one message, or a batch of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +20,27 @@ pub struct Message {
     id: Option<Id>,
     method: Option<String>,
     meta_version: Option<String>,
+    subject: Subject,
+}
+
+/// An [`Operation`], as it is kept; and what headers or revisions are told by besides.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Subject {
+    Tool(String),
+    Prompt(String),
+    /// The URI of `resources/read`, and of what else goes by one.
+    Resource(String),
+    CompletePrompt(String),
+    CompleteResource(String),
+    Listen(Vec<String>),
+    List(ListKind),
+    /// `initialize`, with the `protocolVersion` it proposes.
+    Initialize(Option<String>),
+    /// `tasks/…`, with the `taskId`.
+    Task(Option<String>),
+    Protocol,
+    Other,
+    Response,
 }
 
 /// What a message is about, as far as permission to it goes.
@@ -105,8 +131,8 @@ impl Messages {
     /// # Errors
     /// [`Malformed`], for what is not MCP and for what two programs could read in two ways.
     pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
-        let _ = body;
-        Err(Malformed::Json)
+        let (list, is_batch) = json::read(body, parse::Body)??;
+        Ok(Self { list, is_batch })
     }
 
     /// Whether it is a batch, be it of one.
@@ -121,10 +147,15 @@ impl Messages {
 
     /// The id of an error about the whole: that of the one request; null for anything else.
     pub fn id(&self) -> Id {
-        match self.list.as_slice() {
-            [Message { id: Some(id), method: Some(_), .. }] if !self.is_batch => id.clone(),
+        match self.single() {
+            Some(Message { id: Some(id), method: Some(_), .. }) => id.clone(),
             _ => Id::Null,
         }
+    }
+
+    /// The message, when it is not a batch.
+    pub fn single(&self) -> Option<&Message> {
+        self.list.first().filter(|_| !self.is_batch)
     }
 }
 
@@ -141,11 +172,31 @@ impl Message {
 
     /// What it is about.
     pub fn operation(&self) -> Operation<'_> {
-        Operation::Other
+        match &self.subject {
+            Subject::Tool(name) => Operation::Tool(name),
+            Subject::Prompt(name) => Operation::Prompt(name),
+            Subject::Resource(uri) => Operation::Resource(uri),
+            Subject::CompletePrompt(name) => Operation::CompletePrompt(name),
+            Subject::CompleteResource(uri) => Operation::CompleteResource(uri),
+            Subject::Listen(uris) => Operation::Listen(uris),
+            Subject::List(kind) => Operation::List(*kind),
+            Subject::Initialize(_) | Subject::Task(_) | Subject::Protocol => Operation::Protocol,
+            Subject::Other => Operation::Other,
+            Subject::Response => Operation::Response,
+        }
     }
 
     /// `params._meta["io.modelcontextprotocol/protocolVersion"]`: the revision, as the body says it.
     pub fn meta_version(&self) -> Option<&str> {
         self.meta_version.as_deref()
+    }
+
+    /// Whether it asks for an answer.
+    pub fn is_request(&self) -> bool {
+        self.method.is_some() && self.id.is_some()
+    }
+
+    pub(crate) fn subject(&self) -> &Subject {
+        &self.subject
     }
 }
