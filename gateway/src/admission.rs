@@ -1,32 +1,34 @@
-//! ②–⑥ as one function: a request for a route becomes a [`Grant`] or a [`Rejection`].
+//! ②–⑤: who asks. A request for a route becomes a [`Caller`] or a [`Rejection`]; what they may do, [`authorize`] says.
 //!
 //! Knows nothing of Pingora, so that another front door can call the same code.
+//!
+//! [`authorize`]: crate::authorize::authorize
 
 use std::sync::Arc;
 
 use http::request;
 use phantomgate_introspection::NumericDate;
 
-use crate::authorize::{Grant, authorize, authorize_public};
+use crate::authorize::Caller;
 use crate::credential;
 use crate::rejection::{MalformedRequest, Rejection};
 use crate::route::Route;
 
-/// Decides whether `request` may go to the upstream of `route`, at the time `now`.
+/// Whoever sends `request` to `route`, at the time `now`.
 ///
 /// # Errors
 /// The [`Rejection`] to answer with.
-pub async fn admit(route: &Arc<Route>, request: &request::Parts, now: NumericDate) -> Result<Grant, Rejection> {
+pub async fn admit(route: &Arc<Route>, request: &request::Parts, now: NumericDate) -> Result<Caller, Rejection> {
     let Some(protection) = &route.protection else { return admit_anybody(route, request) };
     let token = credential::from(request)?; // 400, 401
     let token = protection.introspector.introspect(token, protection.accepts, now).await?; // 401, 503
-    authorize(route, protection, token) // a grant, or 401, 403
+    Caller::with_token(route, protection, token) // 401
 }
 
 /// A public route looks at no token, and passes none on: its upstream must not get one by way of the query either.
-fn admit_anybody(route: &Arc<Route>, request: &request::Parts) -> Result<Grant, Rejection> {
+fn admit_anybody(route: &Arc<Route>, request: &request::Parts) -> Result<Caller, Rejection> {
     if credential::has_access_token(request) {
         return Err(MalformedRequest::TokenInQuery.into());
     }
-    authorize_public(route).ok_or(Rejection::NoRoute)
+    Caller::anybody(route).ok_or(Rejection::NoRoute)
 }

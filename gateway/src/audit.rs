@@ -39,6 +39,18 @@ pub enum Reason {
     InsufficientScope,
     /// The person has to do something at the authorization server first.
     InsufficientClaims,
+    /// The route lets nobody do this: a tool, a prompt, a resource or a method.
+    ToolDenied,
+    /// Its message is no JSON-RPC, or none that has one reading.
+    MalformedMessage,
+    /// Its headers say something else than its body.
+    HeaderMismatch,
+    /// It is of a revision of MCP that the route does not speak.
+    UnsupportedVersion,
+    /// Its message is larger than the route takes.
+    BodyTooLarge,
+    /// Its session has ended, or is somebody else's.
+    SessionNotFound,
     /// The authorization server gave no answer.
     IntrospectionUnavailable,
     /// The authorization server refused to exchange the token, or gave what may not be used.
@@ -47,6 +59,8 @@ pub enum Reason {
     UpstreamUnavailable,
     /// The client went away before it had its answer.
     ClientDisconnected,
+    /// Its answer was an event stream that outlasted its token.
+    StreamCut,
     /// We failed.
     InternalError,
 }
@@ -70,6 +84,10 @@ pub struct AuditRecord<'a> {
     pub method: &'a str,
     /// The path, without the query.
     pub path: &'a str,
+    /// The method of its MCP message; of a batch, of the first.
+    pub mcp_method: Option<&'a str>,
+    /// The tool, prompt or resource that this is about.
+    pub mcp_name: Option<&'a str>,
     /// The agent's client identifier.
     pub client_id: Option<&'a str>,
     /// The subject of the token.
@@ -94,6 +112,8 @@ impl AuditRecord<'_> {
             route = self.route,
             method = self.method,
             path = self.path,
+            mcp_method = self.mcp_method,
+            mcp_name = self.mcp_name,
             client_id = self.client_id,
             subject = self.subject,
             token,

@@ -1,55 +1,84 @@
-//! ⑥ The decision: does this token, on this route, pass? And its proof, the [`Grant`].
+//! ⑥ The decision: may this caller do this here? And its proof, the [`Grant`].
 
 use std::sync::Arc;
 
 use phantomgate_introspection::CachedToken;
+use phantomgate_mcp::Messages;
 
+use crate::mcp::granted;
+use crate::mcp::policy::Refusal;
 use crate::rejection::Rejection;
 use crate::route::{Protection, Route};
 use crate::upstream_credential::DerivedCredentials;
 
-/// Proof that a request may go to the upstream of its route. Only this file makes one; choosing a peer and swapping the
-/// token take it by reference.
-pub struct Grant {
+/// Who asks, on a route: somebody with an active token that was issued for it, or, where it is public, anybody.
+pub struct Caller {
     route: Arc<Route>,
     token: Option<Arc<CachedToken<DerivedCredentials>>>,
 }
 
-impl Grant {
-    /// The route it is for.
-    pub fn route(&self) -> &Route {
-        &self.route
+/// Proof that a request may go to the upstream of its route. Only this file makes one; choosing a peer and swapping the
+/// token take it by reference.
+pub struct Grant(Caller);
+
+impl Caller {
+    /// Anybody, on a route that is public. None when it is not.
+    pub fn anybody(route: &Arc<Route>) -> Option<Self> {
+        route.protection.is_none().then(|| Self { route: route.clone(), token: None })
     }
 
-    /// The token it was given for; none on a public route.
+    /// Whoever has this active `token`, on `route`, whose protection is `protection`.
+    ///
+    /// # Errors
+    /// [`Rejection::WrongAudience`] when the token was not issued for this resource (RFC 8707, RFC 9728).
+    pub fn with_token(
+        route: &Arc<Route>,
+        protection: &Protection,
+        token: Arc<CachedToken<DerivedCredentials>>,
+    ) -> Result<Self, Rejection> {
+        let is_ours =
+            |audience: &String| audience == protection.resource.as_str() || protection.audiences.contains(audience);
+        if !token.active().audience.iter().any(is_ours) {
+            return Err(Rejection::WrongAudience);
+        }
+        Ok(Self { route: route.clone(), token: Some(token) })
+    }
+
+    /// The token it has; none on a public route.
     pub fn token(&self) -> Option<&Arc<CachedToken<DerivedCredentials>>> {
         self.token.as_ref()
     }
 }
 
-/// Lets anybody pass a route that is public. None when it is not.
-pub fn authorize_public(route: &Arc<Route>) -> Option<Grant> {
-    route.protection.is_none().then(|| Grant { route: route.clone(), token: None })
+impl Grant {
+    /// The route it is for.
+    pub fn route(&self) -> &Arc<Route> {
+        &self.0.route
+    }
+
+    /// The token it was given for; none on a public route.
+    pub fn token(&self) -> Option<&Arc<CachedToken<DerivedCredentials>>> {
+        self.0.token.as_ref()
+    }
 }
 
-/// Lets a request with an active `token` pass `route`, whose protection is `protection`.
+/// Lets `caller` do what `messages` say; without messages, what needs no more than the route itself.
 ///
 /// # Errors
-/// [`Rejection::WrongAudience`] when the token was not issued for this resource (RFC 8707, RFC 9728),
-/// [`Rejection::InsufficientScope`] when it was not granted what the route asks for.
-pub fn authorize(
-    route: &Arc<Route>,
-    protection: &Protection,
-    token: Arc<CachedToken<DerivedCredentials>>,
-) -> Result<Grant, Rejection> {
-    let active = token.active();
-    let is_ours =
-        |audience: &String| audience == protection.resource.as_str() || protection.audiences.contains(audience);
-    if !active.audience.iter().any(is_ours) {
-        return Err(Rejection::WrongAudience);
+/// [`Rejection::InsufficientScope`] with all that is needed, when the token was granted less;
+/// [`Rejection::ToolDenied`] when the route lets nobody do this.
+pub fn authorize(caller: Caller, messages: Option<&Messages>) -> Result<Grant, Rejection> {
+    let route = &caller.route;
+    let granted = granted(route, caller.token.as_deref());
+    let needed = route.protection.as_ref().map(|protection| &protection.scopes);
+    let outcome = match (&route.mcp, messages) {
+        (Some(mcp), Some(messages)) => mcp.policy.check(messages, needed, granted),
+        _ if needed.is_none_or(|needed| granted.covers(needed)) => Ok(()),
+        _ => Err(Refusal::Scopes(needed.cloned().unwrap_or_default())),
+    };
+    match outcome {
+        Ok(()) => Ok(Grant(caller)),
+        Err(Refusal::Denied) => Err(Rejection::ToolDenied),
+        Err(Refusal::Scopes(scopes)) => Err(Rejection::InsufficientScope(scopes)),
     }
-    if !protection.scope_hierarchy.covers(&active.scope, &protection.scopes) {
-        return Err(Rejection::InsufficientScope(protection.scopes.clone()));
-    }
-    Ok(Grant { route: route.clone(), token: Some(token) })
 }

@@ -6,11 +6,14 @@ use std::time::Instant;
 
 use http::{Method, Uri};
 use phantomgate_introspection::CachedToken;
+use phantomgate_mcp::Id;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::audit::{AuditRecord, Decision, Reason};
 use crate::authorize::Grant;
+use crate::downstream::Slot;
+use crate::mcp::McpRequest;
 use crate::metrics::RequestCounters;
 use crate::rejection::Rejection;
 use crate::route::Route;
@@ -24,10 +27,18 @@ pub struct RequestContext {
     pub route: Option<Arc<Route>>,
     /// The proof that it may pass, once there is one, and what it entitles to.
     pub admitted: Option<Admitted>,
-    /// The token of a request that may pass, but has no credential for the upstream: for the record.
+    /// The token, once it is known to be active: for the record.
     pub token: Option<Arc<CachedToken<DerivedCredentials>>>,
+    /// What it says, where it is for an MCP endpoint.
+    pub mcp: McpRequest,
+    /// Whom a refusal answers, where that has been read.
+    pub json_rpc_id: Option<Id>,
+    /// Where Pingora's session is, while ours stands in its place.
+    pub slot: Option<Slot>,
     /// The `Host` of the endpoint it goes to, once selected.
     pub authority: Option<String>,
+    /// The position of that endpoint.
+    pub endpoint: Option<usize>,
     /// How often connecting to an endpoint has failed.
     pub failed_connections: usize,
     started: Instant,
@@ -59,7 +70,11 @@ impl RequestContext {
             route: None,
             admitted: None,
             token: None,
+            mcp: McpRequest::default(),
+            json_rpc_id: None,
+            slot: None,
             authority: None,
+            endpoint: None,
             failed_connections: 0,
             started: Instant::now(),
             request_line: None,
@@ -89,6 +104,11 @@ impl RequestContext {
     pub fn disconnected(&mut self) {
         let decision = if self.admitted.is_some() { Decision::Allow } else { Decision::Fail };
         self.outcome = Some(Outcome { decision, reason: Reason::ClientDisconnected, cause: None });
+    }
+
+    /// Notes that the answer was ended because its token has ended.
+    pub fn cut(&mut self) {
+        self.outcome = Some(Outcome { decision: Decision::Allow, reason: Reason::StreamCut, cause: None });
     }
 
     /// Notes the status that was sent.
@@ -121,6 +141,8 @@ impl Drop for RequestContext {
             route: self.route.as_ref().map(|route| route.name.as_str()),
             method: method.as_str(),
             path: bounded(uri.path()),
+            mcp_method: self.mcp.method().map(bounded),
+            mcp_name: self.mcp.name().map(bounded),
             client_id: token.and_then(|token| token.active().client_id.as_deref()),
             subject: token.and_then(|token| token.active().subject.as_deref()),
             token: token.map(|token| token.digest()),
@@ -132,9 +154,9 @@ impl Drop for RequestContext {
     }
 }
 
-/// The beginning of a path, for the record: a client decides how long a path is, but not how long our log gets.
-fn bounded(path: &str) -> &str {
-    path.get(..path.floor_char_boundary(256)).unwrap_or_default()
+/// The beginning of a text, for the record: a client decides how long a path is, but not how long our log gets.
+fn bounded(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(256)).unwrap_or_default()
 }
 
 /// Counts the requests under way, so that the end of the last one can be waited for.

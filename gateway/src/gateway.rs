@@ -5,7 +5,12 @@ use std::sync::Arc;
 use phantomgate_introspection::{BuildError, Introspector, NumericDate};
 use phantomgate_upstreams::Upstream;
 
-use crate::config::{Config, CredentialConfig, ProtectionConfig, RouteConfig, SigningConfig};
+use crate::config::{
+    ChallengeScopes, Config, CredentialConfig, McpConfig, ProtectionConfig, RouteConfig, SigningConfig,
+};
+use crate::mcp::McpEndpoint;
+use crate::mcp::policy::Policy;
+use crate::mcp::session::Sessions;
 use crate::metrics::RequestCounters;
 use crate::route::{Protection, Route, RouteTable};
 use crate::signing::{KeyError, SignedCredential, Signer};
@@ -53,6 +58,14 @@ pub enum GatewayError {
     /// A part that the configuration was checked to have is not there.
     #[error("the configuration is inconsistent: {0}")]
     Inconsistent(&'static str),
+    /// The rules of a route are too many to be matched at once.
+    #[error("route {route}: mcp: {error}")]
+    Rules {
+        /// Which one.
+        route: String,
+        /// What is wrong.
+        error: regex::Error,
+    },
 }
 
 impl Gateway {
@@ -70,8 +83,10 @@ impl Gateway {
             .zip(0..)
             .map(|(upstream, group)| Arc::new(Upstream::new(upstream.clone(), group)))
             .collect();
+        let sessions = upstreams.iter().map(|_| Arc::default()).collect::<Vec<_>>();
         let parts = Parts {
             config,
+            sessions: &sessions,
             signer: signer.as_ref(),
             authorization_servers: &authorization_servers,
             upstreams: &upstreams,
@@ -103,20 +118,44 @@ struct Parts<'a> {
     signer: Option<&'a Arc<Signer>>,
     authorization_servers: &'a [AuthorizationServer],
     upstreams: &'a [Arc<Upstream>],
+    /// Of each upstream.
+    sessions: &'a [Arc<Sessions>],
 }
 
 impl Parts<'_> {
     fn route(&self, index: usize, route: &RouteConfig) -> Result<Arc<Route>, GatewayError> {
         let upstream = self.upstreams.get(route.upstream).ok_or(GatewayError::Inconsistent("an upstream"))?;
-        let protection = route.protection.as_ref().map(|protection| self.protection(index, protection)).transpose()?;
+        let mcp = route.mcp.as_ref().map(|mcp| self.mcp(route, mcp)).transpose()?;
+        let mut protection =
+            route.protection.as_ref().map(|protection| self.protection(index, protection)).transpose()?;
+        if let (Some(protection), Some(config), Some(mcp)) = (&mut protection, &route.mcp, &mcp)
+            && config.challenge == ChallengeScopes::All
+        {
+            protection.challenge_scopes.extend(mcp.policy.scopes());
+        }
         Ok(Arc::new(Route {
             name: route.name.clone(),
             host: route.host.clone(),
             path: route.path.clone(),
             upstream: upstream.clone(),
             protection,
+            mcp,
             counters: RequestCounters::new(&route.name),
         }))
+    }
+
+    fn mcp(&self, route: &RouteConfig, mcp: &McpConfig) -> Result<McpEndpoint, GatewayError> {
+        let policy =
+            Policy::new(&mcp.policy).map_err(|error| GatewayError::Rules { route: route.name.clone(), error })?;
+        let sessions = self.sessions.get(route.upstream).ok_or(GatewayError::Inconsistent("an upstream"))?;
+        Ok(McpEndpoint {
+            revisions: mcp.revisions.clone(),
+            policy,
+            lists: mcp.lists,
+            max_body: mcp.max_body,
+            session_limits: mcp.sessions,
+            sessions: sessions.clone(),
+        })
     }
 
     fn protection(&self, route: usize, protection: &ProtectionConfig) -> Result<Protection, GatewayError> {
@@ -132,6 +171,7 @@ impl Parts<'_> {
             accepts: protection.accepts,
             scopes: protection.scopes.clone(),
             scope_hierarchy: protection.scope_hierarchy.clone(),
+            challenge_scopes: protection.scopes.clone(),
             credential: self.credential(route, &protection.credential, introspector)?,
         })
     }

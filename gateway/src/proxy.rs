@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use phantomgate_introspection::NumericDate;
-use pingora::http::RequestHeader;
+use http::{Method, header};
+use phantomgate_introspection::{Ended, NumericDate};
+use phantomgate_mcp::{Id, Messages};
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -13,9 +15,14 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use crate::admission::admit;
 use crate::answer::Answer;
+use crate::authorize::{Grant, authorize};
 use crate::context::{Admitted, InFlight, RequestContext};
+use crate::credential;
+use crate::downstream::{Duties, STREAM_CUT, Slot, UNFILTERABLE};
 use crate::gateway::Gateway;
+use crate::mcp::McpEndpoint;
 use crate::rejection::{MalformedRequest, Rejection, UpstreamFault};
+use crate::request_body;
 use crate::request_target::{RequestTarget, check_form};
 use crate::respond;
 use crate::token_swap;
@@ -40,27 +47,68 @@ enum Verdict {
 
 impl Proxy {
     /// ②–⑦ for one request.
-    async fn decide(&self, request: &RequestHeader, context: &mut RequestContext) -> Result<Verdict, Rejection> {
+    async fn decide(&self, session: &mut Session, context: &mut RequestContext) -> Result<Verdict, Rejection> {
         let now = NumericDate::now();
+        let request = session.req_header();
         check_form(request.raw_path())?;
         let target = RequestTarget::of(request)?;
         if let Some(answer) = self.gateway.well_known.answer(request, &target, self.gateway.signer.as_deref()) {
             return Ok(Verdict::Answer(answer));
         }
-        let route = context.route.insert(self.gateway.routes.find(&target)?.clone());
-        let grant = admit(route, request, now).await?;
-        let credential = upstream_credential::obtain(&grant, request, now)
-            .await
-            .inspect_err(|_| context.token = grant.token().cloned())?;
+        let route = context.route.insert(self.gateway.routes.find(&target)?.clone()).clone();
+        let caller = admit(&route, request, now).await?;
+        context.token = caller.token().cloned();
+        let body = match &route.mcp {
+            Some(mcp) => read_message(mcp, session, context).await?,
+            None => None,
+        };
+        let grant = authorize(caller, context.mcp.messages.as_ref())?;
+        let request = session.req_header();
+        if let Some(mcp) = &route.mcp {
+            context.mcp.session = mcp.enter_session(&request.headers, &grant, now)?;
+        }
+        let credential = upstream_credential::obtain(&grant, request, now).await?;
+        if let Some(mcp) = &route.mcp {
+            let visibility = mcp.visibility(&grant, context.mcp.messages.as_ref());
+            if body.is_some() || visibility.is_some() {
+                context.slot = Some(Slot::install(session, Duties { body, visibility }));
+            }
+        }
         Ok(Verdict::Forward(Admitted { grant, credential }))
     }
 
     async fn refuse(&self, session: &mut Session, context: &mut RequestContext, rejection: &Rejection) -> Result<()> {
         context.rejected(rejection);
-        let id = respond::json_rpc_id(session).await;
+        let id = match context.json_rpc_id.take() {
+            Some(id) => Some(id),
+            None => respond::json_rpc_id(session).await,
+        };
         let protection = context.route.as_ref().and_then(|route| route.protection.as_ref());
         respond::send(session, rejection.answer(protection, id.as_ref())).await
     }
+}
+
+/// ③ What a request to an MCP endpoint says; gives its body, if it has one. Read after the token, so that nobody makes us
+/// keep a body who has none.
+async fn read_message(
+    mcp: &McpEndpoint,
+    session: &mut Session,
+    context: &mut RequestContext,
+) -> Result<Option<Bytes>, Rejection> {
+    let request = session.req_header();
+    McpEndpoint::check_head(request)?;
+    if request.method != Method::POST {
+        mcp.check_version(&request.headers)?;
+        return Ok(None);
+    }
+    // Whatever is refused from here on is a JSON-RPC request, even if its id cannot be told.
+    let id = context.json_rpc_id.insert(Id::Null);
+    let body = request_body::read(session, mcp.max_body).await?;
+    let messages = Messages::parse(&body).map_err(Rejection::MalformedMessage)?;
+    *id = messages.id();
+    let messages = context.mcp.messages.insert(messages);
+    mcp.check_messages(&session.req_header().headers, messages)?;
+    Ok(Some(body))
 }
 
 #[async_trait]
@@ -81,7 +129,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut RequestContext) -> Result<bool> {
-        match self.decide(session.req_header(), context).await {
+        match self.decide(session, context).await {
             Ok(Verdict::Forward(admitted)) => {
                 context.admitted = Some(admitted);
                 return Ok(false);
@@ -98,10 +146,15 @@ impl ProxyHttp for Proxy {
     async fn upstream_peer(&self, _: &mut Session, context: &mut RequestContext) -> Result<Box<HttpPeer>> {
         let grant = &context.admitted.as_ref().ok_or_else(no_grant)?.grant;
         let upstream = &grant.route().upstream;
-        let target = upstream.target().ok_or_else(|| {
+        let target = match context.mcp.session.as_ref().and_then(|session| session.endpoint) {
+            Some(position) => upstream.target_at(position, context.failed_connections),
+            None => upstream.target(),
+        };
+        let target = target.ok_or_else(|| {
             Error::explain(ErrorType::ConnectNoRoute, "no endpoint of the upstream has an address").into_up()
         })?;
         context.authority = Some(target.endpoint.authority().to_owned());
+        context.endpoint = Some(target.position);
         Ok(Box::new(target.peer))
     }
 
@@ -126,7 +179,13 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         let Admitted { grant, credential } = context.admitted.as_ref().ok_or_else(no_grant)?;
         let authority = context.authority.as_deref().ok_or_else(no_grant)?;
-        token_swap::swap(grant, credential, authority, &context.request_id, header)
+        token_swap::swap(grant, credential, authority, &context.request_id, header)?;
+        if context.slot.is_some() {
+            // The body is here already, and the answer is to be read.
+            header.remove_header(&header::EXPECT);
+            header.remove_header(&header::ACCEPT_ENCODING);
+        }
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -143,8 +202,30 @@ impl ProxyHttp for Proxy {
         Ok(())
     }
 
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut RequestContext,
+    ) -> Result<()> {
+        let Some(Admitted { grant, .. }) = &context.admitted else { return Err(no_grant()) };
+        if let Some(mcp) = &grant.route().mcp {
+            let method = &session.req_header().method;
+            let answer = (response.status, &response.headers);
+            mcp.note_session(grant, context.mcp.session.as_deref(), method, answer, context.endpoint);
+        }
+        if is_event_stream(response)
+            && let Some(token_ended) = end_of_token(session, grant)
+        {
+            let slot = context.slot.get_or_insert_with(|| Slot::install(session, Duties::default()));
+            slot.set_stream_end(context.mcp.stream_end(token_ended));
+        }
+        Ok(())
+    }
+
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut RequestContext) -> FailToProxy {
         match fault(error) {
+            _ if *error.etype() == STREAM_CUT => context.cut(),
             None => context.disconnected(),
             // Too late for an answer: the client sees the connection end.
             Some(rejection) if session.response_written().is_some() => context.rejected(&rejection),
@@ -159,6 +240,9 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut RequestContext) {
+        if let Some(slot) = context.slot.take() {
+            slot.restore(session);
+        }
         if let Some(response) = session.response_written() {
             context.answered(response.status.as_u16());
         }
@@ -183,6 +267,7 @@ fn fault(error: &Error) -> Option<Rejection> {
     let rejection = match (error.esource(), error.etype()) {
         (_, InvalidHTTPHeader) if *error.esource() != ErrorSource::Upstream => MalformedRequest::Http.into(),
         (_, HTTPStatus(400)) => MalformedRequest::Http.into(),
+        (_, etype) if *etype == UNFILTERABLE => Rejection::UpstreamUnavailable(UpstreamFault::Unfilterable),
         (ErrorSource::Upstream, ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout) => {
             Rejection::UpstreamUnavailable(UpstreamFault::Timeout)
         }
@@ -195,6 +280,18 @@ fn fault(error: &Error) -> Option<Rejection> {
         }
     };
     Some(rejection)
+}
+
+fn is_event_stream(response: &ResponseHeader) -> bool {
+    let content_type = response.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    content_type.get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
+}
+
+/// Resolves when the token that `grant` was given for has ended; none where there is no token.
+fn end_of_token(session: &Session, grant: &Grant) -> Option<impl Future<Output = Ended> + Send + use<>> {
+    let (protection, known) = (grant.route().protection.as_ref()?, grant.token()?);
+    let token = credential::from(session.req_header()).ok()?;
+    Some(protection.introspector.watch(token, known.clone(), protection.accepts))
 }
 
 /// What must never be: a request on its way upstream that nothing has let pass.

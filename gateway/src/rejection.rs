@@ -8,12 +8,14 @@ use std::sync::Arc;
 use http::{HeaderValue, StatusCode, header};
 use phantomgate_introspection::exchange::{ClaimsChallenge, ExchangeError, Refusal};
 use phantomgate_introspection::{Inactive, IntrospectionError, ScopeSet, Unavailable};
-use serde_json::json;
+use phantomgate_mcp::{Id, Malformed, Revision};
+use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::audit::{Decision, Reason};
 use crate::challenge::{Challenge, ErrorCode};
 use crate::json_rpc;
+use crate::mcp::session::SessionFault;
 use crate::route::Protection;
 use crate::signing::SigningError;
 
@@ -35,9 +37,25 @@ pub enum Rejection {
     WrongAudience,
     /// The person has to do something at the authorization server first.
     InsufficientClaims(ClaimsChallenge),
+    /// MCP has no use for its method.
+    MethodNotAllowed,
+    /// The message is not plain JSON, or stands where none is read.
+    UnsupportedMediaType,
+    /// The message is larger than the route takes.
+    BodyTooLarge,
+    /// The message is no JSON-RPC, or could be read in two ways.
+    MalformedMessage(Malformed),
+    /// This header says something else than the message, or is missing.
+    HeaderMismatch(&'static str),
+    /// The request is of a revision of MCP that is not spoken here.
+    UnsupportedVersion(UnsupportedVersion),
+    /// The session has ended, or never was this client's.
+    SessionNotFound(SessionFault),
     // policy
     /// The token was granted less than all of this.
     InsufficientScope(ScopeSet),
+    /// Nobody may do this here.
+    ToolDenied,
     // the authorization server's fault
     /// It could not be learnt whether the token is active.
     IntrospectionUnavailable(Arc<Unavailable>),
@@ -70,6 +88,15 @@ pub enum MalformedRequest {
     Http,
 }
 
+/// What a client of another revision is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnsupportedVersion {
+    /// What is spoken here.
+    pub supported: Vec<Revision>,
+    /// What it asked for.
+    pub requested: String,
+}
+
 /// What went wrong at the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpstreamFault {
@@ -77,6 +104,8 @@ pub enum UpstreamFault {
     Unreachable,
     /// It did not answer in time.
     Timeout,
+    /// A list in its answer cannot be read, so it cannot be told what the caller may see of it.
+    Unfilterable,
 }
 
 /// How a rejection is answered.
@@ -122,6 +151,39 @@ impl Rejection {
                 StatusCode::UNAUTHORIZED,
                 "The access token was not issued for this resource",
             ),
+            Self::MethodNotAllowed => {
+                terms(Deny, Reason::MalformedRequest, StatusCode::METHOD_NOT_ALLOWED, "MCP has no use for this method")
+            }
+            Self::UnsupportedMediaType => terms(
+                Deny,
+                Reason::MalformedMessage,
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "A message is uncompressed application/json in UTF-8, sent with POST",
+            ),
+            Self::BodyTooLarge => {
+                terms(Deny, Reason::BodyTooLarge, StatusCode::PAYLOAD_TOO_LARGE, "The message is too large")
+            }
+            Self::MalformedMessage(malformed) => {
+                terms(Deny, Reason::MalformedMessage, StatusCode::BAD_REQUEST, malformed_message(*malformed))
+            }
+            Self::HeaderMismatch(_) => terms(
+                Deny,
+                Reason::HeaderMismatch,
+                StatusCode::BAD_REQUEST,
+                "A header of the request does not agree with its body, or is missing",
+            ),
+            Self::UnsupportedVersion(_) => terms(
+                Deny,
+                Reason::UnsupportedVersion,
+                StatusCode::BAD_REQUEST,
+                "This revision of MCP is not spoken here",
+            ),
+            Self::SessionNotFound(_) => {
+                terms(Deny, Reason::SessionNotFound, StatusCode::NOT_FOUND, "There is no such session; begin a new one")
+            }
+            Self::ToolDenied => {
+                terms(Deny, Reason::ToolDenied, StatusCode::FORBIDDEN, "This may not be used here by anybody")
+            }
             Self::InsufficientScope(_) => terms(
                 Deny,
                 Reason::InsufficientScope,
@@ -151,6 +213,12 @@ impl Rejection {
                 Reason::UpstreamUnavailable,
                 StatusCode::BAD_GATEWAY,
                 "The upstream cannot be reached at the moment",
+            ),
+            Self::UpstreamUnavailable(UpstreamFault::Unfilterable) => terms(
+                Fail,
+                Reason::UpstreamUnavailable,
+                StatusCode::BAD_GATEWAY,
+                "The upstream's answer cannot be read",
             ),
             Self::UpstreamUnavailable(UpstreamFault::Timeout) => terms(
                 Fail,
@@ -182,10 +250,18 @@ impl Rejection {
             Self::Internal(cause) => Some((*cause).to_owned()),
             Self::MalformedRequest(what) => Some(format!("{what:?}")),
             Self::UpstreamUnavailable(fault) => Some(format!("{fault:?}")),
+            Self::MalformedMessage(malformed) => Some(malformed.to_string()),
+            Self::HeaderMismatch(header) => Some((*header).to_owned()),
+            Self::SessionNotFound(fault) => Some(format!("{fault:?}")),
             Self::MalformedToken => Some("it has not the form of a token".to_owned()),
             Self::NoRoute
             | Self::MissingCredential
             | Self::WrongAudience
+            | Self::MethodNotAllowed
+            | Self::UnsupportedMediaType
+            | Self::BodyTooLarge
+            | Self::UnsupportedVersion(_)
+            | Self::ToolDenied
             | Self::InsufficientClaims(_)
             | Self::InsufficientScope(_) => None,
         }
@@ -193,19 +269,11 @@ impl Rejection {
 
     /// The answer for a client of the route with this `protection`, if one was found. A JSON-RPC request (its `id` is
     /// there) gets a JSON-RPC error, anything else problem details (RFC 9457).
-    pub fn answer(&self, protection: Option<&Protection>, id: Option<&json_rpc::Id>) -> Answer {
+    pub fn answer(&self, protection: Option<&Protection>, id: Option<&Id>) -> Answer {
         let Terms { reason, status, detail, .. } = self.terms();
         let reason_name = <&str>::from(reason);
         let mut answer = match id {
-            Some(id) => Answer::json(
-                status,
-                "application/json",
-                &json!({
-                    "jsonrpc": "2.0",
-                    "id": id,
-                    "error": { "code": json_rpc::error_code(reason), "message": detail, "data": { "reason": reason_name } },
-                }),
-            ),
+            Some(id) => Answer::json(status, "application/json", &self.json_rpc_error(id)),
             None => Answer::json(
                 status,
                 "application/problem+json",
@@ -221,6 +289,9 @@ impl Rejection {
         if let Some(challenge) = protection.and_then(|protection| self.challenge(protection)) {
             answer.insert(header::WWW_AUTHENTICATE, challenge);
         }
+        if let Self::MethodNotAllowed = self {
+            answer.insert(header::ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
+        }
         if let Self::IntrospectionUnavailable(unavailable) = self {
             let span = unavailable.retry_after();
             let seconds = span.as_secs() + u64::from(span.subsec_nanos() > 0);
@@ -229,14 +300,30 @@ impl Rejection {
         answer
     }
 
+    /// The JSON-RPC error for the request with this `id`.
+    pub fn json_rpc_error(&self, id: &Id) -> Value {
+        let Terms { reason, detail, .. } = self.terms();
+        let code = match self {
+            Self::MalformedMessage(malformed) => malformed.code(),
+            _ => json_rpc::error_code(reason),
+        };
+        let mut data = json!({ "reason": <&str>::from(reason) });
+        if let (Self::UnsupportedVersion(version), Some(data)) = (self, data.as_object_mut()) {
+            let supported: Vec<_> = version.supported.iter().map(|revision| revision.as_str()).collect();
+            data.insert("supported".to_owned(), json!(supported));
+            data.insert("requested".to_owned(), json!(version.requested));
+        }
+        json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": detail, "data": data } })
+    }
+
     /// The challenge that goes with the answer, for a client that could do better with it.
     fn challenge(&self, protection: &Protection) -> Option<HeaderValue> {
         let error = |code| Some((code, self.terms().detail));
         let (error, scope) = match self {
             // RFC 6750 §3.1: who sent no token is told what to get, not that something is wrong with it.
-            Self::MissingCredential => (None, Some(&protection.scopes)),
+            Self::MissingCredential => (None, Some(&protection.challenge_scopes)),
             Self::MalformedToken | Self::InactiveToken(_) | Self::WrongAudience => {
-                (error(ErrorCode::InvalidToken), Some(&protection.scopes))
+                (error(ErrorCode::InvalidToken), Some(&protection.challenge_scopes))
             }
             Self::InsufficientScope(required) => (error(ErrorCode::InsufficientScope), Some(required)),
             Self::InsufficientClaims(_) => (error(ErrorCode::InsufficientClaims), None),
@@ -247,6 +334,14 @@ impl Rejection {
                 MalformedRequest::Method | MalformedRequest::Host | MalformedRequest::Path | MalformedRequest::Http,
             )
             | Self::NoRoute
+            | Self::MethodNotAllowed
+            | Self::UnsupportedMediaType
+            | Self::BodyTooLarge
+            | Self::MalformedMessage(_)
+            | Self::HeaderMismatch(_)
+            | Self::UnsupportedVersion(_)
+            | Self::SessionNotFound(_)
+            | Self::ToolDenied
             | Self::IntrospectionUnavailable(_)
             | Self::ExchangeRefused(_)
             | Self::UpstreamUnavailable(_)
@@ -258,6 +353,18 @@ impl Rejection {
         };
         let resource_metadata = protection.resource.metadata_url();
         Challenge { error, scope, claims, resource_metadata: Some(&resource_metadata) }.to_header()
+    }
+}
+
+fn malformed_message(malformed: Malformed) -> &'static str {
+    match malformed {
+        Malformed::Json => "The message is not JSON in UTF-8",
+        Malformed::TooDeep => "The message is nested too deeply",
+        Malformed::DuplicateMember => "A member of the message stands twice, or in two spellings",
+        Malformed::JsonRpc => "The message is not JSON-RPC 2.0",
+        Malformed::EmptyBatch | Malformed::Batch => "Only revision 2025-03-26 has batches, and none is empty",
+        Malformed::Name => "The message does not name what it asks for",
+        Malformed::Meta => "The message does not tell its protocol version",
     }
 }
 
@@ -319,6 +426,7 @@ mod tests {
             accepts: Accepts::default(),
             scopes: ScopeSet::from_granted("users:read users:write"),
             scope_hierarchy: ScopeHierarchy::default(),
+            challenge_scopes: ScopeSet::from_granted("users:read users:write"),
             credential: None,
         }
     }
@@ -350,13 +458,38 @@ mod tests {
             Rejection::ExchangeRefused(Refusal::ErrorCode("invalid_target".to_owned())),
             Rejection::ExchangeRefused(Refusal::Unfit("token_type is not Bearer")),
             Rejection::ExchangeRefused(Refusal::Wider("scope")),
+            Rejection::UpstreamUnavailable(UpstreamFault::Unfilterable),
+            Rejection::MethodNotAllowed,
+            Rejection::UnsupportedMediaType,
+            Rejection::BodyTooLarge,
+            Rejection::MalformedMessage(Malformed::Json),
+            Rejection::MalformedMessage(Malformed::DuplicateMember),
+            Rejection::MalformedMessage(Malformed::Batch),
+            Rejection::MalformedMessage(Malformed::Meta),
+            Rejection::HeaderMismatch("Mcp-Name"),
+            Rejection::UnsupportedVersion(UnsupportedVersion {
+                supported: vec![Revision::V2025_11_25, Revision::V2026_07_28],
+                requested: "2030-01-01".to_owned(),
+            }),
+            Rejection::SessionNotFound(SessionFault::Foreign),
+            Rejection::ToolDenied,
         ];
         for rejection in &all {
             match rejection {
                 Rejection::MalformedRequest(
                     Method | Host | Path | TwoCredentials | TokenInQuery | TokenTooLong | Http,
                 )
-                | Rejection::UpstreamUnavailable(UpstreamFault::Unreachable | UpstreamFault::Timeout)
+                | Rejection::UpstreamUnavailable(
+                    UpstreamFault::Unreachable | UpstreamFault::Timeout | UpstreamFault::Unfilterable,
+                )
+                | Rejection::MethodNotAllowed
+                | Rejection::UnsupportedMediaType
+                | Rejection::BodyTooLarge
+                | Rejection::MalformedMessage(_)
+                | Rejection::HeaderMismatch(_)
+                | Rejection::UnsupportedVersion(_)
+                | Rejection::SessionNotFound(_)
+                | Rejection::ToolDenied
                 | Rejection::NoRoute
                 | Rejection::MissingCredential
                 | Rejection::MalformedToken
@@ -377,7 +510,7 @@ mod tests {
         let protection = protection();
         let mut golden = String::new();
         for rejection in all() {
-            let id = json_rpc::Id::Number(7.into());
+            let id = Id::Number(7.into());
             let plain = rejection.answer(Some(&protection), None);
             let json_rpc = rejection.answer(Some(&protection), Some(&id));
             assert_eq!(plain.status, json_rpc.status);
@@ -403,7 +536,10 @@ mod tests {
     fn every_reason_of_a_refusal_is_given_by_some_rejection() {
         let given: Vec<_> = all().iter().map(|rejection| rejection.decision().1).collect();
         for reason in Reason::VARIANTS {
-            let is_no_refusal = matches!(reason, Reason::Granted | Reason::OwnEndpoint | Reason::ClientDisconnected);
+            let is_no_refusal = matches!(
+                reason,
+                Reason::Granted | Reason::OwnEndpoint | Reason::ClientDisconnected | Reason::StreamCut
+            );
             assert!(is_no_refusal || given.contains(reason), "{reason:?}");
         }
     }

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use http::{Method, header};
+use phantomgate_mcp::{Id, id_of};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use crate::answer::Answer;
-use crate::json_rpc::{self, Id};
 
 /// How long a refused request's body is waited for.
 const BODY_PATIENCE: Duration = Duration::from_secs(2);
@@ -53,7 +53,7 @@ pub async fn json_rpc_id(session: &mut Session) -> Option<Id> {
         false
     };
     match tokio::time::timeout(BODY_PATIENCE, read).await {
-        Ok(true) => json_rpc::id_of(&session.get_retry_buffer()?),
+        Ok(true) => id_of(&session.get_retry_buffer()?),
         Ok(false) | Err(_) => None,
     }
 }

@@ -8,6 +8,7 @@ use phantomgate_introspection::{Accepts, Introspector, ScopeHierarchy, ScopeSet}
 use phantomgate_upstreams::Upstream;
 
 use crate::config::{HostName, PathPrefix, ResourceIdentifier};
+use crate::mcp::McpEndpoint;
 use crate::metrics::RequestCounters;
 use crate::rejection::Rejection;
 use crate::request_target::RequestTarget;
@@ -25,6 +26,8 @@ pub struct Route {
     pub upstream: Arc<Upstream>,
     /// Who may pass; without it, anybody.
     pub protection: Option<Protection>,
+    /// What makes it an MCP endpoint, if it is one.
+    pub mcp: Option<McpEndpoint>,
     /// Counts its requests.
     pub counters: RequestCounters,
 }
@@ -45,6 +48,8 @@ pub struct Protection {
     pub scopes: ScopeSet,
     /// Which scopes include others.
     pub scope_hierarchy: ScopeHierarchy,
+    /// What a client without a token is told to ask for.
+    pub challenge_scopes: ScopeSet,
     /// What the upstream gets in place of the token; without it, nothing.
     pub credential: Option<CredentialSource>,
 }
@@ -133,6 +138,7 @@ mod tests {
                 path: path.parse().unwrap(),
                 upstream: upstream.clone(),
                 protection: None,
+                mcp: None,
                 counters: RequestCounters::new(""),
             })
         };

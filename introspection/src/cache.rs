@@ -15,6 +15,7 @@ use metrics::Counter;
 use moka::Expiry;
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
+use tokio::sync::watch;
 
 use crate::clock::NumericDate;
 use crate::config::CacheConfig;
@@ -67,7 +68,7 @@ impl<D> CachedToken<D> {
     }
 
     /// Its end for whoever believes answers for `max_ttl` at most.
-    fn end(&self, max_ttl: Duration) -> NumericDate {
+    pub(crate) fn end(&self, max_ttl: Duration) -> NumericDate {
         self.live_until.min(self.answered_at.after(max_ttl))
     }
 
@@ -152,6 +153,11 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
     /// The generation for a question that is asked now.
     pub(crate) fn generation(&self) -> Generation {
         self.ledger.generation()
+    }
+
+    /// Tells of revocations from now on.
+    pub(crate) fn revocations(&self) -> watch::Receiver<()> {
+        self.ledger.revocations()
     }
 
     /// Whether no revocation since its question is about `token`.

@@ -29,6 +29,13 @@ impl NumericDate {
         Self(self.0.saturating_add(span.as_secs()))
     }
 
+    /// The time from now until this moment, to the fraction of a second; zero when it has passed already.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
+    pub fn from_now(self) -> Duration {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Duration::from_secs(self.0).saturating_sub(now)
+    }
+
     /// The time from `earlier` until this moment; zero when it has passed already.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_secs(self.0.saturating_sub(earlier.0))

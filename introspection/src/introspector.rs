@@ -168,6 +168,10 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
         self.0.cache.forget(&token.digest());
     }
 
+    pub(crate) fn cache(&self) -> &TokenCache<D> {
+        &self.0.cache
+    }
+
     /// Brings the gauges of the cache up to date.
     pub fn report(&self) {
         let (active, inactive) = self.0.cache.count();

@@ -48,6 +48,7 @@ mod testing;
 pub mod token;
 mod transport;
 mod vendor;
+mod watch;
 
 pub use address::AddressNotAllowed;
 pub use authorization_server::AuthorizationServer;
@@ -65,3 +66,4 @@ pub use scope::{Scope, ScopeHierarchy, ScopeSet};
 pub use secret::Secret;
 pub use token::{OpaqueToken, TokenDigest};
 pub use vendor::Vendor;
+pub use watch::Ended;

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::clock::NumericDate;
@@ -58,6 +59,7 @@ pub(crate) struct Ledger {
     /// How long a revocation may concern anything.
     keep: Duration,
     capacity: usize,
+    changes: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -80,7 +82,18 @@ impl Ledger {
     }
 
     fn with_capacity(keep: Duration, capacity: usize) -> Self {
-        Self { generation: AtomicU64::new(0), revoked: RwLock::default(), keep, capacity }
+        Self {
+            generation: AtomicU64::new(0),
+            revoked: RwLock::default(),
+            keep,
+            capacity,
+            changes: watch::Sender::new(()),
+        }
+    }
+
+    /// Tells of revocations from now on.
+    pub(crate) fn revocations(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// The generation for a question that is asked now.
@@ -106,6 +119,7 @@ impl Ledger {
         }
         // Within the lock: whoever sees the new generation finds its marks.
         self.generation.store(generation, Ordering::Release);
+        self.changes.send_replace(());
     }
 
     /// Whether nothing was revoked that concerns this token since `asked_in`. Moves `asked_in` on, so that the next look is

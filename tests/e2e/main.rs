@@ -21,6 +21,7 @@ mod edges;
 mod failure;
 mod harness;
 mod inbound_jwt;
+mod mcp;
 mod revocation;
 mod routing;
 mod smuggling;

@@ -77,6 +77,11 @@ impl Gateway {
         self.process.find_in_output(&format!("it logged {parts:?}"), matches).await
     }
 
+    /// The memory it has in use, in bytes.
+    pub fn resident_memory(&self) -> usize {
+        self.process.resident_memory()
+    }
+
     /// Asks it to drain and end.
     pub fn terminate(&self) {
         self.process.terminate();

@@ -94,6 +94,7 @@ struct Script {
     held: Mutex<Option<watch::Receiver<bool>>>,
     headers: Mutex<HeaderMap>,
     status: Mutex<StatusCode>,
+    content: Mutex<Option<(&'static str, Bytes)>>,
 }
 
 impl Upstream {
@@ -161,6 +162,11 @@ impl Upstream {
         *self.script.status.lock().unwrap() = StatusCode::from_u16(status).unwrap();
     }
 
+    /// Every answer has this content, in place of what was received.
+    pub fn answer_with(&self, content_type: &'static str, content: impl Into<Bytes>) {
+        *self.script.content.lock().unwrap() = Some((content_type, content.into()));
+    }
+
     /// Fails when a credential of an agent is anywhere in what arrived.
     pub fn assert_no_agent_credential(&self, credentials: &Credentials) {
         for request in self.received() {
@@ -191,8 +197,10 @@ async fn receive(State(script): State<Arc<Script>>, request: Request) -> Respons
         if let Some(mut released) = held {
             let _ = released.wait_for(|released| *released).await;
         }
-        let echo = echo(&received).to_string();
-        Response::builder().header(header::CONTENT_TYPE, "application/json").body(echo.into()).unwrap()
+        let content = script.content.lock().unwrap().clone();
+        let (content_type, content) =
+            content.unwrap_or_else(|| ("application/json", echo(&received).to_string().into()));
+        Response::builder().header(header::CONTENT_TYPE, content_type).body(content.into()).unwrap()
     };
     *response.status_mut() = *script.status.lock().unwrap();
     response.headers_mut().extend(script.headers.lock().unwrap().clone());

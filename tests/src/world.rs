@@ -174,6 +174,18 @@ impl World {
         self.request(Method::POST, path)
     }
 
+    /// A JSON-RPC request to `/mcp`, with the id 1.
+    pub fn call(&self, token: &str, method: &str, params: &Value) -> RequestBuilder {
+        let message = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        self.send(token, message.to_string())
+    }
+
+    /// A message, or what should be one, to `/mcp`.
+    pub fn send(&self, token: &str, message: impl Into<String>) -> RequestBuilder {
+        let request = self.post("/mcp").bearer_auth(token).header("content-type", "application/json");
+        request.header("accept", "application/json, text/event-stream").body(message.into())
+    }
+
     /// A connection to the gateway, for bytes of the test's own.
     pub async fn raw(&self) -> RawConnection {
         RawConnection::open(&self.gateway).await

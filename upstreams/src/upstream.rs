@@ -23,6 +23,8 @@ pub struct Upstream {
 /// Where one request goes.
 #[derive(Debug)]
 pub struct Target<'upstream> {
+    /// Its position in the configuration.
+    pub position: usize,
     /// The endpoint selected.
     pub endpoint: &'upstream Endpoint,
     /// Pingora's value for it.
@@ -52,11 +54,17 @@ impl Upstream {
     /// The endpoint whose turn it is (round robin), skipping those whose name has no address.
     pub fn target(&self) -> Option<Target<'_>> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let (before, from_here) = self.endpoints.split_at(turn.checked_rem(self.endpoints.len())?);
-        from_here.iter().chain(before).find_map(|endpoint| {
-            let address = endpoint.address(turn / self.endpoints.len())?;
-            Some(Target { endpoint, peer: peer(endpoint.url(), address, &self.timeouts, self.group) })
-        })
+        let first = turn.checked_rem(self.endpoints.len())?;
+        let positions = (first..self.endpoints.len()).chain(0..first);
+        positions.into_iter().find_map(|position| self.target_at(position, turn / self.endpoints.len()))
+    }
+
+    /// The endpoint at a `position` in the configuration, for what only that one can serve; none when its name has no
+    /// address. Of several addresses the `turn` decides.
+    pub fn target_at(&self, position: usize, turn: usize) -> Option<Target<'_>> {
+        let endpoint = self.endpoints.get(position)?;
+        let address = endpoint.address(turn)?;
+        Some(Target { position, endpoint, peer: peer(endpoint.url(), address, &self.timeouts, self.group) })
     }
 
     /// Whether any endpoint has an address.
@@ -102,6 +110,8 @@ mod tests {
     fn endpoints_take_turns() {
         let two = upstream(&["http://10.0.0.1:1", "http://10.0.0.2:2"]);
         assert_eq!(turns(&two, 4), ["10.0.0.1:1", "10.0.0.2:2", "10.0.0.1:1", "10.0.0.2:2"]);
+        assert_eq!(two.target_at(1, 0).unwrap().endpoint.authority(), "10.0.0.2:2");
+        assert!(two.target_at(2, 0).is_none());
     }
 
     #[test]

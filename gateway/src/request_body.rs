@@ -1,0 +1,43 @@
+//! A request body that is read before the request is decided.
+
+use bytes::{Bytes, BytesMut};
+use http::header;
+use pingora::proxy::Session;
+
+use crate::rejection::{MalformedRequest, Rejection};
+
+/// The whole body of the request, of `limit` bytes at most.
+///
+/// # Errors
+/// [`Rejection::BodyTooLarge`] as soon as that is known; [`Rejection::MalformedRequest`] when the body does not arrive.
+pub async fn read(session: &mut Session, limit: usize) -> Result<Bytes, Rejection> {
+    let request = session.req_header();
+    let text = |name| request.headers.get(name).and_then(|value| value.to_str().ok());
+    let announced = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit as u64) {
+        return Err(Rejection::BodyTooLarge);
+    }
+    if text(header::EXPECT).is_some() {
+        session.downstream_session.write_continue_response().await.map_err(|_| MalformedRequest::Http)?;
+    }
+    let mut body = Bytes::new();
+    let mut more = BytesMut::new();
+    while let Some(chunk) = session.read_request_body().await.map_err(|_| MalformedRequest::Http)? {
+        if body.len() + more.len() + chunk.len() > limit {
+            return Err(Rejection::BodyTooLarge);
+        }
+        // Most bodies arrive at once, and need not be copied.
+        if body.is_empty() {
+            body = chunk;
+        } else {
+            more.extend_from_slice(&chunk);
+        }
+    }
+    if more.is_empty() {
+        return Ok(body);
+    }
+    let mut whole = BytesMut::with_capacity(body.len() + more.len());
+    whole.extend_from_slice(&body);
+    whole.extend_from_slice(&more);
+    Ok(whole.freeze())
+}
