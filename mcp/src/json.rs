@@ -8,9 +8,11 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
+use serde_json::value::RawValue;
 
 use crate::message::{Malformed, Messages};
 
@@ -33,7 +35,7 @@ pub(crate) trait Reader<'de>: Sized {
         self.other()
     }
 
-    fn list<A: SeqAccess<'de>>(self, mut list: List<'_, A>) -> Result<Self::Output, A::Error> {
+    fn list<A: SeqAccess<'de>>(self, mut list: List<'_, 'de, A>) -> Result<Self::Output, A::Error> {
         while list.next(Skip)?.is_some() {}
         Ok(self.other())
     }
@@ -52,7 +54,11 @@ pub(crate) trait Reader<'de>: Sized {
 /// [`Malformed::Json`], [`Malformed::DuplicateMember`] and [`Malformed::TooDeep`].
 pub(crate) fn read<'de, R: Reader<'de>>(text: &'de [u8], reader: R) -> Result<R::Output, Malformed> {
     // Once for the whole is faster than string by string.
-    let text = std::str::from_utf8(text).map_err(|_| Malformed::Json)?;
+    read_text(std::str::from_utf8(text).map_err(|_| Malformed::Json)?, reader)
+}
+
+/// As [`read`].
+pub(crate) fn read_text<'de, R: Reader<'de>>(text: &'de str, reader: R) -> Result<R::Output, Malformed> {
     let fault = Cell::new(None);
     let mut deserializer = serde_json::Deserializer::from_str(text);
     Strict { reader, place: Place { fault: &fault, depth: 0 } }
@@ -83,14 +89,20 @@ impl Place<'_> {
 }
 
 /// A list that is being read.
-pub(crate) struct List<'f, A> {
+pub(crate) struct List<'f, 'de, A> {
     access: A,
     place: Place<'f>,
+    text: PhantomData<&'de str>,
 }
 
-impl<'de, A: SeqAccess<'de>> List<'_, A> {
+impl<'de, A: SeqAccess<'de>> List<'_, 'de, A> {
     pub(crate) fn next<R: Reader<'de>>(&mut self, reader: R) -> Result<Option<R::Output>, A::Error> {
         self.access.next_element_seed(Strict { reader, place: self.place })
+    }
+
+    /// The next value as it is written. Of what is within it, nothing but that it is JSON is known.
+    pub(crate) fn next_raw(&mut self) -> Result<Option<&'de RawValue>, A::Error> {
+        self.access.next_element()
     }
 }
 
@@ -112,6 +124,16 @@ impl<'de, A: MapAccess<'de>> Object<'_, 'de, A> {
 
     pub(crate) fn value<R: Reader<'de>>(&mut self, reader: R) -> Result<R::Output, A::Error> {
         self.access.next_value_seed(Strict { reader, place: self.place })
+    }
+
+    /// The value as it is written. Of what is within it, nothing but that it is JSON is known.
+    pub(crate) fn raw(&mut self) -> Result<&'de RawValue, A::Error> {
+        self.access.next_value()
+    }
+
+    /// Passes over a value in which a member may stand twice.
+    pub(crate) fn ignore(&mut self) -> Result<(), A::Error> {
+        self.access.next_value::<IgnoredAny>().map(|_| ())
     }
 }
 
@@ -227,7 +249,7 @@ impl<'de, R: Reader<'de>> Visitor<'de> for Strict<'_, R> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<R::Output, A::Error> {
         let place = self.place.within()?;
-        self.reader.list(List { access, place })
+        self.reader.list(List { access, place, text: PhantomData })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<R::Output, A::Error> {

@@ -14,15 +14,19 @@
 //! This crate never decides whether a request may pass, and knows neither I/O, clocks, OAuth, Pingora nor YAML.
 
 mod check;
-mod event_boundary;
+mod event_stream;
 mod id;
 mod json;
 mod list_filter;
 mod message;
+#[cfg(test)]
+mod properties;
 mod revision;
+#[cfg(test)]
+mod testing;
 
 pub use check::{Refused, check, check_version_header};
-pub use event_boundary::EventBoundary;
+pub use event_stream::EventBoundary;
 pub use id::{Id, id_of};
 pub use list_filter::{FilterError, ListFilter, Visibility};
 pub use message::{ListKind, Malformed, Message, Messages, Operation};

@@ -61,7 +61,7 @@ impl<'de> Reader<'de> for Body {
         Ok(Envelope.object(object)?.map(|message| (vec![message], false)))
     }
 
-    fn list<A: SeqAccess<'de>>(self, mut list: List<'_, A>) -> Result<Self::Output, A::Error> {
+    fn list<A: SeqAccess<'de>>(self, mut list: List<'_, 'de, A>) -> Result<Self::Output, A::Error> {
         let mut messages = Ok(Vec::new());
         while let Some(next) = list.next(Envelope)? {
             match (&mut messages, next) {
@@ -341,7 +341,7 @@ impl<'de> Reader<'de> for Texts {
         None
     }
 
-    fn list<A: SeqAccess<'de>>(self, mut list: List<'_, A>) -> Result<Self::Output, A::Error> {
+    fn list<A: SeqAccess<'de>>(self, mut list: List<'_, 'de, A>) -> Result<Self::Output, A::Error> {
         let mut texts = Some(Vec::new());
         while let Some(text) = list.next(Text)? {
             texts = texts.zip(text).map(|(mut texts, text)| {
