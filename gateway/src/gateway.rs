@@ -5,7 +5,8 @@ use std::sync::Arc;
 use phantomgate_introspection::{BuildError, Introspector, NumericDate};
 use phantomgate_upstreams::Upstream;
 
-use crate::config::{Config, CredentialConfig, ProtectionConfig, RouteConfig, SigningConfig};
+use crate::config::{Config, CredentialConfig, McpConfig, ProtectionConfig, RouteConfig, SigningConfig};
+use crate::cross_origin::CrossOrigin;
 use crate::metrics::RequestCounters;
 use crate::route::{Protection, Route, RouteTable};
 use crate::signing::{KeyError, SignedCredential, Signer};
@@ -108,22 +109,35 @@ struct Parts<'a> {
 impl Parts<'_> {
     fn route(&self, index: usize, route: &RouteConfig) -> Result<Arc<Route>, GatewayError> {
         let upstream = self.upstreams.get(route.upstream).ok_or(GatewayError::Inconsistent("an upstream"))?;
-        let protection = route.protection.as_ref().map(|protection| self.protection(index, protection)).transpose()?;
+        let mcp = route.mcp.as_ref();
+        let protection =
+            route.protection.as_ref().map(|protection| self.protection(index, protection, mcp)).transpose()?;
+        let resource = route.protection.as_ref().map(|protection| &protection.resource);
         Ok(Arc::new(Route {
             name: route.name.clone(),
             host: route.host.clone(),
             path: route.path.clone(),
             upstream: upstream.clone(),
             protection,
+            cross_origin: mcp.map(|mcp| CrossOrigin::new(&mcp.origins, resource)),
             counters: RequestCounters::new(&route.name),
         }))
     }
 
-    fn protection(&self, route: usize, protection: &ProtectionConfig) -> Result<Protection, GatewayError> {
+    fn protection(
+        &self,
+        route: usize,
+        protection: &ProtectionConfig,
+        mcp: Option<&McpConfig>,
+    ) -> Result<Protection, GatewayError> {
         let missing = || GatewayError::Inconsistent("an authorization server");
         let index = protection.authorization_server;
         let server = self.config.authorization_servers.get(index).ok_or_else(missing)?;
         let AuthorizationServer { introspector, .. } = self.authorization_servers.get(index).ok_or_else(missing)?;
+        let mut scopes_supported = protection.scopes.clone();
+        if let Some(mcp) = mcp {
+            scopes_supported.extend(&mcp.policy.scopes());
+        }
         Ok(Protection {
             resource: protection.resource.clone(),
             audiences: protection.audiences.clone(),
@@ -131,6 +145,8 @@ impl Parts<'_> {
             introspector: introspector.clone(),
             accepts: protection.accepts,
             scopes: protection.scopes.clone(),
+            scopes_supported,
+            publishes_authorization_server: mcp.is_some_and(|mcp| mcp.authorization_server_metadata),
             scope_hierarchy: protection.scope_hierarchy.clone(),
             credential: self.credential(route, &protection.credential, introspector)?,
         })

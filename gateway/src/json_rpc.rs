@@ -50,6 +50,7 @@ pub fn error_code(reason: Reason) -> i32 {
         Reason::InternalError => -32011,
         Reason::ExchangeRefused => -32012,
         Reason::InsufficientClaims => -32013,
+        Reason::ForeignOrigin => -32015,
         // Never answered with; here so that a new reason asks for a code.
         Reason::Granted | Reason::OwnEndpoint | Reason::ClientDisconnected => -32019,
     }

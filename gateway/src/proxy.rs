@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use phantomgate_introspection::NumericDate;
-use pingora::http::RequestHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -44,10 +44,16 @@ impl Proxy {
         let now = NumericDate::now();
         check_form(request.raw_path())?;
         let target = RequestTarget::of(request)?;
-        if let Some(answer) = self.gateway.well_known.answer(request, &target, self.gateway.signer.as_deref()) {
+        if let Some(answer) = self.gateway.well_known.answer(request, &target, self.gateway.signer.as_deref()).await? {
             return Ok(Verdict::Answer(answer));
         }
         let route = context.route.insert(self.gateway.routes.find(&target)?.clone());
+        // Before a token is asked for, which a browser's preflight cannot carry.
+        if let Some(cross_origin) = &route.cross_origin
+            && let Some(answer) = cross_origin.check(request)?
+        {
+            return Ok(Verdict::Answer(answer));
+        }
         let grant = admit(route, request, now).await?;
         let credential = upstream_credential::obtain(&grant, request, now)
             .await
@@ -58,8 +64,13 @@ impl Proxy {
     async fn refuse(&self, session: &mut Session, context: &mut RequestContext, rejection: &Rejection) -> Result<()> {
         context.rejected(rejection);
         let id = respond::json_rpc_id(session).await;
-        let protection = context.route.as_ref().and_then(|route| route.protection.as_ref());
-        respond::send(session, rejection.answer(protection, id.as_ref())).await
+        let route = context.route.as_deref();
+        let protection = route.and_then(|route| route.protection.as_ref());
+        let mut answer = rejection.answer(protection, id.as_ref());
+        if let Some(cross_origin) = route.and_then(|route| route.cross_origin.as_ref()) {
+            answer.headers.extend(cross_origin.fields(&session.req_header().headers));
+        }
+        respond::send(session, answer).await
     }
 }
 
@@ -127,6 +138,16 @@ impl ProxyHttp for Proxy {
         let Admitted { grant, credential } = context.admitted.as_ref().ok_or_else(no_grant)?;
         let authority = context.authority.as_deref().ok_or_else(no_grant)?;
         token_swap::swap(grant, credential, authority, &context.request_id, header)
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut RequestContext,
+    ) -> Result<()> {
+        let cross_origin = context.route.as_ref().and_then(|route| route.cross_origin.as_ref());
+        cross_origin.map_or(Ok(()), |cross_origin| respond::share(cross_origin, session.req_header(), response))
     }
 
     async fn request_body_filter(

@@ -8,6 +8,7 @@ use phantomgate_introspection::{Accepts, Introspector, ScopeHierarchy, ScopeSet}
 use phantomgate_upstreams::Upstream;
 
 use crate::config::{HostName, PathPrefix, ResourceIdentifier};
+use crate::cross_origin::CrossOrigin;
 use crate::metrics::RequestCounters;
 use crate::rejection::Rejection;
 use crate::request_target::RequestTarget;
@@ -25,6 +26,8 @@ pub struct Route {
     pub upstream: Arc<Upstream>,
     /// Who may pass; without it, anybody.
     pub protection: Option<Protection>,
+    /// Where browser clients may come from; not looked at where the route is no MCP endpoint.
+    pub cross_origin: Option<CrossOrigin>,
     /// Counts its requests.
     pub counters: RequestCounters,
 }
@@ -43,6 +46,10 @@ pub struct Protection {
     pub accepts: Accepts,
     /// What a token must have been granted.
     pub scopes: ScopeSet,
+    /// That, and all that any rule about a message asks for.
+    pub scopes_supported: ScopeSet,
+    /// Whether the authorization server's metadata is answered for here too.
+    pub publishes_authorization_server: bool,
     /// Which scopes include others.
     pub scope_hierarchy: ScopeHierarchy,
     /// What the upstream gets in place of the token; without it, nothing.
@@ -133,6 +140,7 @@ mod tests {
                 path: path.parse().unwrap(),
                 upstream: upstream.clone(),
                 protection: None,
+                cross_origin: None,
                 counters: RequestCounters::new(""),
             })
         };
