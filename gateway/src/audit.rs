@@ -23,7 +23,7 @@ pub enum Decision {
 pub enum Reason {
     /// There was a grant.
     Granted,
-    /// A well-known document of ours was asked for.
+    /// A well-known document of ours was asked for, or what browsers ask before they send a request (CORS).
     OwnEndpoint,
     /// No route is for the request.
     NoRoute,
@@ -51,6 +51,8 @@ pub enum Reason {
     BodyTooLarge,
     /// Its session has ended, or is somebody else's.
     SessionNotFound,
+    /// It comes from a browser, from a place that is not allowed.
+    ForeignOrigin,
     /// The authorization server gave no answer.
     IntrospectionUnavailable,
     /// The authorization server refused to exchange the token, or gave what may not be used.

@@ -89,7 +89,7 @@ impl RequestContext {
         self.request_line = Some((method.clone(), uri.clone()));
     }
 
-    /// Notes that one of our own documents was asked for.
+    /// Notes that the request is answered here: with one of our own documents, or as browsers ask before they send one.
     pub fn answered_here(&mut self) {
         self.outcome = Some(Outcome { decision: Decision::Allow, reason: Reason::OwnEndpoint, cause: None });
     }

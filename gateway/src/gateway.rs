@@ -8,6 +8,7 @@ use phantomgate_upstreams::Upstream;
 use crate::config::{
     ChallengeScopes, Config, CredentialConfig, McpConfig, ProtectionConfig, RouteConfig, SigningConfig,
 };
+use crate::cross_origin::CrossOrigin;
 use crate::mcp::McpEndpoint;
 use crate::mcp::policy::Policy;
 use crate::mcp::session::Sessions;
@@ -126,13 +127,9 @@ impl Parts<'_> {
     fn route(&self, index: usize, route: &RouteConfig) -> Result<Arc<Route>, GatewayError> {
         let upstream = self.upstreams.get(route.upstream).ok_or(GatewayError::Inconsistent("an upstream"))?;
         let mcp = route.mcp.as_ref().map(|mcp| self.mcp(route, mcp)).transpose()?;
-        let mut protection =
-            route.protection.as_ref().map(|protection| self.protection(index, protection)).transpose()?;
-        if let (Some(protection), Some(config), Some(mcp)) = (&mut protection, &route.mcp, &mcp)
-            && config.challenge == ChallengeScopes::All
-        {
-            protection.challenge_scopes.extend(mcp.policy.scopes());
-        }
+        let protection = route.protection.as_ref();
+        let protection =
+            protection.map(|protection| self.protection(index, protection, route.mcp.as_ref())).transpose()?;
         Ok(Arc::new(Route {
             name: route.name.clone(),
             host: route.host.clone(),
@@ -155,14 +152,31 @@ impl Parts<'_> {
             max_body: mcp.max_body,
             session_limits: mcp.sessions,
             sessions: sessions.clone(),
+            cross_origin: CrossOrigin::new(
+                &mcp.origins,
+                route.protection.as_ref().map(|protection| &protection.resource),
+            ),
         })
     }
 
-    fn protection(&self, route: usize, protection: &ProtectionConfig) -> Result<Protection, GatewayError> {
+    fn protection(
+        &self,
+        route: usize,
+        protection: &ProtectionConfig,
+        mcp: Option<&McpConfig>,
+    ) -> Result<Protection, GatewayError> {
         let missing = || GatewayError::Inconsistent("an authorization server");
         let index = protection.authorization_server;
         let server = self.config.authorization_servers.get(index).ok_or_else(missing)?;
         let AuthorizationServer { introspector, .. } = self.authorization_servers.get(index).ok_or_else(missing)?;
+        let mut scopes_supported = protection.scopes.clone();
+        if let Some(mcp) = mcp {
+            scopes_supported.extend(&mcp.policy.scopes());
+        }
+        let challenge_scopes = match mcp.map(|mcp| mcp.challenge) {
+            Some(ChallengeScopes::All) => scopes_supported.clone(),
+            Some(ChallengeScopes::Required) | None => protection.scopes.clone(),
+        };
         Ok(Protection {
             resource: protection.resource.clone(),
             audiences: protection.audiences.clone(),
@@ -170,8 +184,10 @@ impl Parts<'_> {
             introspector: introspector.clone(),
             accepts: protection.accepts,
             scopes: protection.scopes.clone(),
+            scopes_supported,
+            publishes_authorization_server: mcp.is_some_and(|mcp| mcp.authorization_server_metadata),
             scope_hierarchy: protection.scope_hierarchy.clone(),
-            challenge_scopes: protection.scopes.clone(),
+            challenge_scopes,
             credential: self.credential(route, &protection.credential, introspector)?,
         })
     }

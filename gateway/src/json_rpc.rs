@@ -24,6 +24,7 @@ pub fn error_code(reason: Reason) -> i32 {
         Reason::MalformedMessage => -32600,
         Reason::HeaderMismatch => -32020,
         Reason::UnsupportedVersion => -32022,
+        Reason::ForeignOrigin => -32015,
         // Never answered with; here so that a new reason asks for a code.
         Reason::Granted | Reason::OwnEndpoint | Reason::ClientDisconnected | Reason::StreamCut => -32019,
     }

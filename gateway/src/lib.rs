@@ -27,6 +27,7 @@ pub mod challenge;
 pub mod config;
 pub mod context;
 pub mod credential;
+pub mod cross_origin;
 pub mod downstream;
 pub mod gateway;
 pub mod json_rpc;

@@ -27,6 +27,7 @@ use phantomgate_mcp::{
 
 use crate::authorize::Grant;
 use crate::config::{Lists, SessionLimits};
+use crate::cross_origin::CrossOrigin;
 use crate::rejection::{Rejection, UnsupportedVersion};
 use crate::route::Route;
 use crate::upstream_credential::DerivedCredentials;
@@ -45,6 +46,8 @@ pub struct McpEndpoint {
     pub lists: Lists,
     /// The largest message, in bytes.
     pub max_body: usize,
+    /// Where browser clients may come from.
+    pub cross_origin: CrossOrigin,
     /// How long sessions last.
     pub session_limits: SessionLimits,
     /// The sessions of the upstream; routes to the same one share them.

@@ -52,10 +52,16 @@ impl Proxy {
         let request = session.req_header();
         check_form(request.raw_path())?;
         let target = RequestTarget::of(request)?;
-        if let Some(answer) = self.gateway.well_known.answer(request, &target, self.gateway.signer.as_deref()) {
+        if let Some(answer) = self.gateway.well_known.answer(request, &target, self.gateway.signer.as_deref()).await? {
             return Ok(Verdict::Answer(answer));
         }
         let route = context.route.insert(self.gateway.routes.find(&target)?.clone()).clone();
+        // Before a token is asked for, which a browser's preflight cannot carry.
+        if let Some(mcp) = &route.mcp
+            && let Some(answer) = mcp.cross_origin.check(request)?
+        {
+            return Ok(Verdict::Answer(answer));
+        }
         let caller = admit(&route, request, now).await?;
         context.token = caller.token().cloned();
         let body = match &route.mcp {
@@ -83,8 +89,12 @@ impl Proxy {
             Some(id) => Some(id),
             None => respond::json_rpc_id(session).await,
         };
-        let protection = context.route.as_ref().and_then(|route| route.protection.as_ref());
-        respond::send(session, rejection.answer(protection, id.as_ref())).await
+        let route = context.route.as_deref();
+        let mut answer = rejection.answer(route.and_then(|route| route.protection.as_ref()), id.as_ref());
+        if let Some(mcp) = route.and_then(|route| route.mcp.as_ref()) {
+            answer.headers.extend(mcp.cross_origin.fields(&session.req_header().headers));
+        }
+        respond::send(session, answer).await
     }
 }
 
@@ -188,20 +198,6 @@ impl ProxyHttp for Proxy {
         Ok(())
     }
 
-    async fn request_body_filter(
-        &self,
-        _: &mut Session,
-        body: &mut Option<Bytes>,
-        end_of_stream: bool,
-        _: &mut RequestContext,
-    ) -> Result<()> {
-        // An empty last frame of HTTP/2 would end the body twice on an HTTP/1.1 connection, and spoil it for the next.
-        if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
-            *body = None;
-        }
-        Ok(())
-    }
-
     async fn response_filter(
         &self,
         session: &mut Session,
@@ -213,6 +209,7 @@ impl ProxyHttp for Proxy {
             let method = &session.req_header().method;
             let answer = (response.status, &response.headers);
             mcp.note_session(grant, context.mcp.session.as_deref(), method, answer, context.endpoint);
+            respond::share(&mcp.cross_origin, session.req_header(), response)?;
         }
         if is_event_stream(response)
             && let Some(token_ended) = end_of_token(session, grant)

@@ -56,9 +56,13 @@ pub enum Rejection {
     InsufficientScope(ScopeSet),
     /// Nobody may do this here.
     ToolDenied,
+    /// It comes from a browser, from a place that is not allowed or cannot be told.
+    ForeignOrigin,
     // the authorization server's fault
     /// It could not be learnt whether the token is active.
     IntrospectionUnavailable(Arc<Unavailable>),
+    /// Its metadata, which was asked for here, cannot be had.
+    MetadataUnavailable(Arc<Unavailable>),
     /// The token cannot be exchanged for what the upstream needs.
     ExchangeRefused(Refusal),
     // the upstream's fault
@@ -190,11 +194,23 @@ impl Rejection {
                 StatusCode::FORBIDDEN,
                 "The access token was not granted the scope that this needs",
             ),
+            Self::ForeignOrigin => terms(
+                Deny,
+                Reason::ForeignOrigin,
+                StatusCode::FORBIDDEN,
+                "Requests from this origin are not allowed here",
+            ),
             Self::IntrospectionUnavailable(_) => terms(
                 Fail,
                 Reason::IntrospectionUnavailable,
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The access token cannot be checked at the moment; try again",
+            ),
+            Self::MetadataUnavailable(_) => terms(
+                Fail,
+                Reason::IntrospectionUnavailable,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The authorization server's metadata cannot be had at the moment; try again",
             ),
             Self::InsufficientClaims(_) => terms(
                 Deny,
@@ -245,7 +261,9 @@ impl Rejection {
     pub fn cause(&self) -> Option<String> {
         match self {
             Self::InactiveToken(inactive) => Some(inactive.to_string()),
-            Self::IntrospectionUnavailable(unavailable) => Some(unavailable.to_string()),
+            Self::IntrospectionUnavailable(unavailable) | Self::MetadataUnavailable(unavailable) => {
+                Some(unavailable.to_string())
+            }
             Self::ExchangeRefused(refusal) => Some(refusal.to_string()),
             Self::Internal(cause) => Some((*cause).to_owned()),
             Self::MalformedRequest(what) => Some(format!("{what:?}")),
@@ -263,7 +281,8 @@ impl Rejection {
             | Self::UnsupportedVersion(_)
             | Self::ToolDenied
             | Self::InsufficientClaims(_)
-            | Self::InsufficientScope(_) => None,
+            | Self::InsufficientScope(_)
+            | Self::ForeignOrigin => None,
         }
     }
 
@@ -292,7 +311,7 @@ impl Rejection {
         if let Self::MethodNotAllowed = self {
             answer.insert(header::ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
         }
-        if let Self::IntrospectionUnavailable(unavailable) = self {
+        if let Self::IntrospectionUnavailable(unavailable) | Self::MetadataUnavailable(unavailable) = self {
             let span = unavailable.retry_after();
             let seconds = span.as_secs() + u64::from(span.subsec_nanos() > 0);
             answer.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -342,7 +361,9 @@ impl Rejection {
             | Self::UnsupportedVersion(_)
             | Self::SessionNotFound(_)
             | Self::ToolDenied
+            | Self::ForeignOrigin
             | Self::IntrospectionUnavailable(_)
+            | Self::MetadataUnavailable(_)
             | Self::ExchangeRefused(_)
             | Self::UpstreamUnavailable(_)
             | Self::Internal(_) => return None,
@@ -425,6 +446,8 @@ mod tests {
             introspector: Introspector::new(&Config::new(issuer)).unwrap(),
             accepts: Accepts::default(),
             scopes: ScopeSet::from_granted("users:read users:write"),
+            scopes_supported: ScopeSet::default(),
+            publishes_authorization_server: false,
             scope_hierarchy: ScopeHierarchy::default(),
             challenge_scopes: ScopeSet::from_granted("users:read users:write"),
             credential: None,
@@ -473,6 +496,8 @@ mod tests {
             }),
             Rejection::SessionNotFound(SessionFault::Foreign),
             Rejection::ToolDenied,
+            Rejection::ForeignOrigin,
+            Rejection::MetadataUnavailable(Arc::new(Unavailable::Status { status: 500, retry_after: None })),
         ];
         for rejection in &all {
             match rejection {
@@ -496,7 +521,9 @@ mod tests {
                 | Rejection::InactiveToken(_)
                 | Rejection::WrongAudience
                 | Rejection::InsufficientScope(_)
+                | Rejection::ForeignOrigin
                 | Rejection::IntrospectionUnavailable(_)
+                | Rejection::MetadataUnavailable(_)
                 | Rejection::InsufficientClaims(_)
                 | Rejection::ExchangeRefused(Refusal::ErrorCode(_) | Refusal::Unfit(_) | Refusal::Wider(_))
                 | Rejection::Internal(_) => {}

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use http::{Method, header};
 use phantomgate_mcp::{Id, id_of};
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 
 use crate::answer::Answer;
+use crate::cross_origin::{self, CrossOrigin};
 
 /// How long a refused request's body is waited for.
 const BODY_PATIENCE: Duration = Duration::from_secs(2);
@@ -32,6 +33,21 @@ pub async fn send(session: &mut Session, answer: Answer) -> pingora::Result<()> 
     session.write_response_header(Box::new(header), !has_body).await?;
     if has_body {
         session.write_response_body(Some(answer.body), true).await?;
+    }
+    Ok(())
+}
+
+/// Makes the upstream's `answer` to `request` one that browsers let the right pages read.
+///
+/// # Errors
+/// When Pingora refuses a header value.
+pub fn share(cross_origin: &CrossOrigin, request: &RequestHeader, answer: &mut ResponseHeader) -> pingora::Result<()> {
+    let superseded: Vec<_> = answer.headers.keys().filter(|name| cross_origin::is_superseded(name)).cloned().collect();
+    for name in &superseded {
+        answer.remove_header(name);
+    }
+    for (name, value) in cross_origin.fields(&request.headers) {
+        answer.append_header(name, value)?;
     }
     Ok(())
 }

@@ -46,6 +46,10 @@ pub struct Protection {
     pub accepts: Accepts,
     /// What a token must have been granted.
     pub scopes: ScopeSet,
+    /// That, and all that any rule about a message asks for.
+    pub scopes_supported: ScopeSet,
+    /// Whether the authorization server's metadata is answered for here too.
+    pub publishes_authorization_server: bool,
     /// Which scopes include others.
     pub scope_hierarchy: ScopeHierarchy,
     /// What a client without a token is told to ask for.

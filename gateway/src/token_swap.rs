@@ -7,6 +7,7 @@ use http::{HeaderName, header};
 use pingora::http::RequestHeader;
 
 use crate::authorize::Grant;
+use crate::cross_origin;
 use crate::upstream_credential::UpstreamCredential;
 
 /// The header that names the request in our log, given to the upstream too.
@@ -17,7 +18,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// # Errors
 /// When Pingora refuses a header value.
 pub fn swap(
-    _granted: &Grant,
+    granted: &Grant,
     credential: &UpstreamCredential,
     authority: &str,
     request_id: &str,
@@ -27,6 +28,11 @@ pub fn swap(
         header.headers.keys().filter(|name| is_untrusted(name.as_str())).cloned().collect();
     for name in &untrusted {
         header.remove_header(name);
+    }
+    if granted.route().mcp.is_some() {
+        for name in &cross_origin::REQUEST_FIELDS {
+            header.remove_header(name);
+        }
     }
     if let UpstreamCredential::Header(name, value) = credential {
         // In place of one of the same name: a client may not send it, whatever it is called.

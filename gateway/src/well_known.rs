@@ -1,22 +1,29 @@
-//! Our own documents, answered before any credential is asked for: protected resource metadata (RFC 9728) for each route,
-//! and the public keys of our JWTs (RFC 7517).
+//! Public documents, answered before any credential is asked for: protected resource metadata (RFC 9728) for each route,
+//! the public keys of our JWTs (RFC 7517), and, where a route says so, the metadata of its authorization server (RFC 8414).
 //!
-//! Built once from the configuration. Nothing in them comes from the request: `resource` is what the operator wrote, never
-//! what a `Host` header says.
+//! The first two are ours, built once from the configuration. Nothing in them comes from the request: `resource` is what
+//! the operator wrote, never what a `Host` header says. The third is passed on as it was published: we are no
+//! authorization server, and its `issuer` stays true.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header, request};
+use phantomgate_introspection::AuthorizationServer;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
+use crate::cross_origin;
+use crate::rejection::Rejection;
 use crate::request_target::RequestTarget;
-use crate::route::{Protection, RouteTable};
+use crate::route::{Protection, Route, RouteTable};
 use crate::signing::Signer;
 
 const PREFIX: &str = "/.well-known/";
-const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
+const PROTECTED_RESOURCE: &str = "oauth-protected-resource";
+const AUTHORIZATION_SERVER: &str = "oauth-authorization-server";
+const JSON: &str = "application/json";
 const JWKS: &str = "/.well-known/jwks.json";
 
 /// How long clients may keep a document.
@@ -26,62 +33,114 @@ const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("public, max-age=300
 #[derive(Default)]
 pub struct WellKnown {
     /// By host (none for routes of any host), then by path.
-    metadata: HashMap<Option<String>, HashMap<String, Bytes>>,
+    documents: HashMap<Option<String>, HashMap<String, Document>>,
+}
+
+/// A document, or where it is to be had.
+#[derive(Clone)]
+enum Document {
+    /// Ours.
+    Own { body: Bytes, content_type: &'static str },
+    /// The metadata of an authorization server, which it alone knows.
+    AuthorizationServer(Arc<AuthorizationServer>),
 }
 
 impl WellKnown {
-    /// The metadata of the protected routes in `routes`. With a single one on a host, its metadata answers for the root
+    /// The documents that `routes` call for. With the metadata of a single resource on a host, that answers for the root
     /// form too, which some clients try.
     pub fn new(routes: &RouteTable) -> Self {
-        let mut metadata: HashMap<Option<String>, HashMap<String, Bytes>> = HashMap::new();
-        for route in routes.iter() {
-            if let Some(protection) = &route.protection {
-                let host = route.host.as_ref().map(|host| host.as_str().to_owned());
-                let document = Bytes::from(document(&route.name, protection).to_string());
-                metadata.entry(host).or_default().insert(protection.resource.metadata_path(), document);
+        let mut routes: Vec<_> = routes.iter().collect();
+        // Where several are for one resource, the one for most of it speaks.
+        routes.sort_by(|one, other| one.path.as_str().cmp(other.path.as_str()));
+        let mut documents: HashMap<Option<String>, HashMap<String, Document>> = HashMap::new();
+        for (route, protection) in protected(&routes) {
+            let document = Document::json(&document(&route.name, protection));
+            let on_host = documents.entry(host(route)).or_default();
+            on_host.entry(protection.resource.well_known_path(PROTECTED_RESOURCE)).or_insert(document);
+        }
+        for on_host in documents.values_mut() {
+            if let [only] = &on_host.values().collect::<Vec<_>>()[..] {
+                let only = Document::clone(only);
+                on_host.entry(format!("{PREFIX}{PROTECTED_RESOURCE}")).or_insert(only);
             }
         }
-        for documents in metadata.values_mut() {
-            if let [only] = &documents.values().collect::<Vec<_>>()[..] {
-                let only = Bytes::clone(only);
-                documents.entry(PROTECTED_RESOURCE.to_owned()).or_insert(only);
-            }
+        for (route, protection) in
+            protected(&routes).filter(|(_, protection)| protection.publishes_authorization_server)
+        {
+            let server = Document::AuthorizationServer(protection.introspector.authorization_server().clone());
+            let on_host = documents.entry(host(route)).or_default();
+            // The configuration was checked to have one authorization server on a host.
+            on_host.insert(format!("{PREFIX}{AUTHORIZATION_SERVER}"), server.clone());
+            on_host.insert(protection.resource.well_known_path(AUTHORIZATION_SERVER), server);
         }
-        Self { metadata }
+        Self { documents }
     }
 
     /// The answer to a request for one of the documents; none when it is for something else.
-    pub fn answer(
+    ///
+    /// # Errors
+    /// [`Rejection::MetadataUnavailable`] when an authorization server does not tell.
+    pub async fn answer(
         &self,
         request: &request::Parts,
         target: &RequestTarget<'_>,
         signer: Option<&Signer>,
-    ) -> Option<Answer> {
+    ) -> Result<Option<Answer>, Rejection> {
         if !target.path.starts_with(PREFIX) {
-            return None;
+            return Ok(None);
         }
-        let (body, content_type) = match target.path {
-            JWKS => (signer?.key_set(), "application/jwk-set+json"),
-            _ => (self.metadata(target)?, "application/json"),
+        let document = match target.path {
+            JWKS => signer.map(Document::key_set),
+            _ => self.find(target),
         };
+        let Some(document) = document else { return Ok(None) };
+        if let Some(answer) = cross_origin::preflight_of_document(request) {
+            return Ok(Some(answer));
+        }
         if !matches!(request.method, Method::GET | Method::HEAD) {
             let allow = vec![(header::ALLOW, HeaderValue::from_static("GET, HEAD"))];
-            return Some(Answer { status: StatusCode::METHOD_NOT_ALLOWED, headers: allow, body: Bytes::new() });
+            return Ok(Some(Answer { status: StatusCode::METHOD_NOT_ALLOWED, headers: allow, body: Bytes::new() }));
         }
+        let (body, content_type) = match document {
+            Document::Own { body, content_type } => (body, content_type),
+            Document::AuthorizationServer(server) => (published_by(&server).await?, JSON),
+        };
         let headers = vec![
             (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
             (header::CACHE_CONTROL, CACHE_CONTROL),
             // Public documents, which browser clients read from other origins.
             (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
         ];
-        Some(Answer { status: StatusCode::OK, headers, body })
+        Ok(Some(Answer { status: StatusCode::OK, headers, body }))
     }
 
-    fn metadata(&self, target: &RequestTarget<'_>) -> Option<Bytes> {
-        let by_host = target.host.as_deref().and_then(|host| self.metadata.get(&Some(host.to_owned())));
-        let find = |documents: &HashMap<String, Bytes>| documents.get(target.path).cloned();
-        by_host.and_then(find).or_else(|| self.metadata.get(&None).and_then(find))
+    fn find(&self, target: &RequestTarget<'_>) -> Option<Document> {
+        let by_host = target.host.as_deref().and_then(|host| self.documents.get(&Some(host.to_owned())));
+        let find = |documents: &HashMap<String, Document>| documents.get(target.path).cloned();
+        by_host.and_then(find).or_else(|| self.documents.get(&None).and_then(find))
     }
+}
+
+impl Document {
+    fn json(value: &Value) -> Self {
+        Self::Own { body: value.to_string().into(), content_type: JSON }
+    }
+
+    fn key_set(signer: &Signer) -> Self {
+        Self::Own { body: signer.key_set(), content_type: "application/jwk-set+json" }
+    }
+}
+
+fn protected<'a>(routes: &[&'a Arc<Route>]) -> impl Iterator<Item = (&'a Route, &'a Protection)> {
+    routes.iter().filter_map(|route| route.protection.as_ref().map(|protection| (&***route, protection)))
+}
+
+fn host(route: &Route) -> Option<String> {
+    route.host.as_ref().map(|host| host.as_str().to_owned())
+}
+
+async fn published_by(server: &AuthorizationServer) -> Result<Bytes, Rejection> {
+    server.published_metadata().await.map_err(|unavailable| Rejection::MetadataUnavailable(Arc::new(unavailable)))
 }
 
 /// Protected resource metadata (RFC 9728 §2). Empty lists are left out (RFC 9728 §3.2).
@@ -93,8 +152,8 @@ fn document(name: &str, protection: &Protection) -> Value {
         "bearer_methods_supported": ["header"],
     });
     // A refresh token is between the client and its authorization server: no scope of a resource.
-    let scopes: Vec<_> =
-        protection.scopes.iter().map(|scope| scope.as_str()).filter(|scope| *scope != "offline_access").collect();
+    let scopes = protection.scopes_supported.iter().map(|scope| scope.as_str());
+    let scopes: Vec<_> = scopes.filter(|scope| *scope != "offline_access").collect();
     if let (false, Some(members)) = (scopes.is_empty(), document.as_object_mut()) {
         members.insert("scopes_supported".to_owned(), json!(scopes));
     }

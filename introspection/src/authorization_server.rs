@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use tokio::sync::Semaphore;
@@ -137,6 +138,17 @@ impl AuthorizationServer {
         Ok(())
     }
 
+    /// Its metadata (RFC 8414), byte for byte as it publishes it; at most an hour old while it can be asked.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when there is none, or it says to be of another issuer.
+    pub async fn published_metadata(&self) -> Result<Bytes, Unavailable> {
+        match tokio::time::timeout(self.timeout, self.metadata()).await {
+            Ok(metadata) => Ok(metadata?.document().clone()),
+            Err(_elapsed) => Err(Unavailable::Timeout(self.timeout)),
+        }
+    }
+
     /// Sends `form` to `endpoint` with our client authentication, and gives what it answers.
     ///
     /// # Errors
@@ -197,8 +209,7 @@ impl AuthorizationServer {
             return Ok(url.clone());
         }
         let mtls = self.client.as_ref().is_some_and(Authenticator::is_by_certificate);
-        let fetch = || metadata::fetch(self.transport.clone(), self.issuer.clone());
-        let metadata = self.metadata.get(fetch).await?;
+        let metadata = self.metadata().await?;
         match endpoint {
             Endpoint::Introspection => metadata.introspection_endpoint(mtls),
             Endpoint::Token => metadata.token_endpoint(mtls),
@@ -247,6 +258,10 @@ impl AuthorizationServer {
         // By a key that is new, perhaps.
         let newer = self.keys.after(&keys, || self.fetch_keys()).await?;
         signed.verify(&newer)?.ok_or(VerificationError::Invalid("it is not signed with a known key"))
+    }
+
+    async fn metadata(&self) -> Result<Arc<AuthorizationServerMetadata>, Unavailable> {
+        self.metadata.get(|| metadata::fetch(self.transport.clone(), self.issuer.clone())).await
     }
 
     async fn keys(&self) -> Result<Arc<KeySet>, Unavailable> {

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use http::StatusCode;
 use url::Url;
 
@@ -97,6 +98,7 @@ impl fmt::Debug for Issuer {
 /// What of an authorization server's metadata is used. What is of no use is an error for who needs it, and nobody else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorizationServerMetadata {
+    document: Bytes,
     introspection_endpoint: Stated,
     token_endpoint: Stated,
     jwks_uri: Stated,
@@ -128,12 +130,18 @@ impl AuthorizationServerMetadata {
         let token = ["it has no token_endpoint", "its token_endpoint is not an https URL"];
         let jwks = ["it has no jwks_uri", "its jwks_uri is not an https URL"];
         Ok(Self {
+            document: Bytes::copy_from_slice(body),
             introspection_endpoint: stated("introspection_endpoint", introspection),
             token_endpoint: stated("token_endpoint", token),
             jwks_uri: stated("jwks_uri", jwks),
             mtls_introspection_endpoint: stated("mtls_endpoint_aliases.introspection_endpoint", introspection),
             mtls_token_endpoint: stated("mtls_endpoint_aliases.token_endpoint", token),
         })
+    }
+
+    /// The whole document, byte for byte as it was published.
+    pub fn document(&self) -> &Bytes {
+        &self.document
     }
 
     /// Where to introspect; with a certificate of ours (`mtls`), where those are asked for (RFC 8705 §5).

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub use document::SigningAlgorithm;
 pub use findings::Report;
-pub use values::{HostName, PathPrefix, ResourceIdentifier};
+pub use values::{HostName, PathPrefix, ResourceIdentifier, WebOrigin};
 
 /// What the gateway runs on.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ pub struct McpConfig {
     /// The revisions that are spoken, at least one.
     pub revisions: Vec<Revision>,
     /// The origins of browser clients, besides that of the resource.
-    pub origins: Vec<String>,
+    pub origins: Origins,
     /// Who may do what.
     pub policy: PolicyConfig,
     /// Which items lists show.
@@ -108,6 +108,15 @@ pub struct McpConfig {
     pub sessions: SessionLimits,
     /// Whether the authorization server's metadata is answered here too.
     pub authorization_server_metadata: bool,
+}
+
+/// Where browser clients may come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origins {
+    /// From anywhere.
+    Any,
+    /// From these.
+    These(Vec<WebOrigin>),
 }
 
 /// Who may do what, by name or pattern.
@@ -123,6 +132,20 @@ pub struct PolicyConfig {
     pub resources: Vec<(String, Rule)>,
     /// By methods.
     pub methods: Vec<(String, Rule)>,
+}
+
+impl PolicyConfig {
+    /// All scopes that any rule asks for, each once.
+    pub fn scopes(&self) -> ScopeSet {
+        let kinds = [&self.tools, &self.prompts, &self.resources, &self.methods];
+        let mut scopes = ScopeSet::default();
+        for rule in [&self.default].into_iter().chain(kinds.into_iter().flatten().map(|(_, rule)| rule)) {
+            if let Rule::Scopes(needed) = rule {
+                scopes.extend(needed);
+            }
+        }
+        scopes
+    }
 }
 
 /// Who may do something, of those whom the route lets pass.

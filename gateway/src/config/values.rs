@@ -292,15 +292,56 @@ impl ResourceIdentifier {
         &self.text
     }
 
-    /// The path of its metadata (RFC 9728 §3.1): the well-known part, then the path of the resource.
-    pub fn metadata_path(&self) -> String {
+    /// The path of a well-known `document` about it (RFC 9728 §3.1, RFC 8414 §3.1): the well-known part, then the path of
+    /// the resource.
+    pub fn well_known_path(&self, document: &str) -> String {
         let path = self.url.path();
-        format!("/.well-known/oauth-protected-resource{}", if path == "/" { "" } else { path })
+        format!("/.well-known/{document}{}", if path == "/" { "" } else { path })
     }
 
     /// The public URL of its metadata.
     pub fn metadata_url(&self) -> String {
-        format!("{}{}", self.url.origin().ascii_serialization(), self.metadata_path())
+        format!("{}{}", self.url.origin().ascii_serialization(), self.well_known_path("oauth-protected-resource"))
+    }
+}
+
+/// Whom browsers name in `Origin` as the site a request comes from (RFC 6454 §6.2): scheme, host and port, the port only
+/// where it is not the scheme's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebOrigin(String);
+
+impl WebOrigin {
+    /// The origin as browsers write it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The origin that `resource` belongs to.
+    pub fn of(resource: &ResourceIdentifier) -> Self {
+        Self(resource.url.origin().ascii_serialization())
+    }
+}
+
+impl FromStr for WebOrigin {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const FORM: &str = "is no origin; write one such as https://inspector.example.com, or * for any";
+        let (_, authority) = text.split_once("://").ok_or(FORM)?;
+        if authority.contains(['/', '?', '#', '\\', '@', '*']) {
+            return Err("must be scheme, host and port alone, such as https://inspector.example.com:8443");
+        }
+        let url = Url::parse(text).map_err(|_| FORM)?;
+        let origin = match (url.origin(), url.host_str()) {
+            (origin @ url::Origin::Tuple(..), _) => origin.ascii_serialization(),
+            // Schemes without a meaning to a URL library have origins too: those of browser extensions, for example.
+            (url::Origin::Opaque(_), Some(host)) if !host.is_empty() => {
+                let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+                format!("{}://{}{port}", url.scheme(), host.to_ascii_lowercase())
+            }
+            (url::Origin::Opaque(_), _) => return Err(FORM),
+        };
+        Ok(Self(origin))
     }
 }
 
@@ -392,6 +433,24 @@ mod tests {
         assert_eq!(url("https://a.example/mcp"), "https://a.example/.well-known/oauth-protected-resource/mcp");
         assert_eq!(url("https://a.example"), "https://a.example/.well-known/oauth-protected-resource");
         assert_eq!(url("http://127.0.0.1:8080/a/b"), "http://127.0.0.1:8080/.well-known/oauth-protected-resource/a/b");
+    }
+
+    #[test]
+    fn rfc6454_s6_2_an_origin_is_kept_as_browsers_write_it() {
+        let origin = |text: &str| text.parse::<WebOrigin>().map(|origin| origin.0);
+        assert_eq!(origin("https://Inspector.Example.com:443"), Ok("https://inspector.example.com".into()));
+        assert_eq!(origin("http://127.0.0.1:6274"), Ok("http://127.0.0.1:6274".into()));
+        assert_eq!(origin("https://[::1]:8443"), Ok("https://[::1]:8443".into()));
+        assert_eq!(origin("https://b\u{fc}cher.example"), Ok("https://xn--bcher-kva.example".into()));
+        assert_eq!(origin("chrome-extension://abcdef"), Ok("chrome-extension://abcdef".into()));
+        for bad in ["", "*", "null", "a.example", "https://", "file://", "https:a", "https://a b", "data:text/html"] {
+            assert!(origin(bad).is_err(), "{bad}");
+        }
+        for more in ["https://a.example/", "https://a.example?x", "https://u@a.example", "https://*.example.com"] {
+            assert!(origin(more).unwrap_err().contains("alone"), "{more}");
+        }
+        let resource: ResourceIdentifier = "https://mcp.example.com:443/mcp".parse().unwrap();
+        assert_eq!(WebOrigin::of(&resource).as_str(), "https://mcp.example.com");
     }
 
     #[test]

@@ -19,7 +19,6 @@ pub struct Policy {
     prompts: Rules,
     resources: Rules,
     methods: Rules,
-    scopes: ScopeSet,
 }
 
 /// What a caller was granted.
@@ -51,26 +50,13 @@ impl Policy {
     /// # Errors
     /// When there are more patterns than can be matched at once.
     pub fn new(config: &PolicyConfig) -> Result<Self, regex::Error> {
-        let kinds = [&config.tools, &config.prompts, &config.resources, &config.methods];
-        let mut scopes = ScopeSet::default();
-        for rule in kinds.into_iter().flatten().map(|(_, rule)| rule).chain([&config.default]) {
-            if let Rule::Scopes(needed) = rule {
-                scopes.extend(needed);
-            }
-        }
         Ok(Self {
             default: config.default.clone(),
             tools: Rules::new(&config.tools)?,
             prompts: Rules::new(&config.prompts)?,
             resources: Rules::new(&config.resources)?,
             methods: Rules::new(&config.methods)?,
-            scopes,
         })
-    }
-
-    /// All scopes that any rule asks for.
-    pub fn scopes(&self) -> &ScopeSet {
-        &self.scopes
     }
 
     /// Whether who was `granted` this may send all of `messages`, on a route that takes the scopes `route` for anything, if

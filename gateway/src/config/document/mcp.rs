@@ -19,7 +19,8 @@ use super::rule::Rule;
 pub(crate) struct Mcp {
     /// The revisions of MCP that are spoken here. `2024-11-05` (HTTP+SSE) only where it is named.
     pub(crate) revisions: Vec<Choice<Revision>>,
-    /// The origins of browser clients, besides that of `resource`: `https://inspector.example.com`, or `*` for any.
+    /// The origins of browser clients, besides that of `resource`: `https://inspector.example.com`, or `*` alone for any.
+    /// Requests of browsers from elsewhere are refused.
     pub(crate) origins: Vec<String>,
     /// What counts for tools, prompts, resources and methods that no rule is for. Not for what every session needs:
     /// `initialize`, `ping`, lists, notifications and such; these are for `methods` alone.
@@ -41,7 +42,7 @@ pub(crate) struct Mcp {
     /// How long sessions last (revisions up to 2025-11-25).
     pub(crate) sessions: Sessions,
     /// Answer `/.well-known/oauth-authorization-server` on this host with what the authorization server publishes, for
-    /// clients of 2025-03-26, which look for it here.
+    /// clients of 2025-03-26, which look for it here. The same authorization server on all routes of a host.
     pub(crate) authorization_server_metadata: bool,
 }
 

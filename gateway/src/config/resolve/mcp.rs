@@ -6,7 +6,8 @@ use bytesize::ByteSize;
 
 use super::super::document;
 use super::super::tree::Step;
-use super::super::{McpConfig, PolicyConfig, Rule, SessionLimits};
+use super::super::values::WebOrigin;
+use super::super::{McpConfig, Origins, PolicyConfig, Rule, SessionLimits};
 use super::{Resolver, below};
 
 impl Resolver<'_> {
@@ -30,11 +31,12 @@ impl Resolver<'_> {
             let reason = "a public route has no authorization server; remove this, or `public: true`";
             self.fault::<()>(&below(&path, "authorization_server_metadata"), reason);
         }
+        let origins = self.origins(&below(&path, "origins"), &mcp.origins);
         let max_body = self.max_body(&below(&path, "max_body"), mcp.max_body.0);
         let sessions = self.sessions(&below(&path, "sessions"), &mcp.sessions);
         Some(McpConfig {
             revisions: mcp.revisions.iter().map(|revision| revision.0).collect(),
-            origins: mcp.origins.clone(),
+            origins,
             policy,
             lists: mcp.lists,
             challenge: mcp.challenge,
@@ -42,6 +44,20 @@ impl Resolver<'_> {
             sessions: sessions?,
             authorization_server_metadata: mcp.authorization_server_metadata,
         })
+    }
+
+    fn origins(&mut self, path: &[Step], texts: &[String]) -> Origins {
+        if let Some(position) = texts.iter().position(|text| text == "*") {
+            if texts.len() > 1 {
+                self.fault::<()>(&below(path, position), "stands for any origin; write it alone, or leave it out");
+            }
+            return Origins::Any;
+        }
+        let mut origins = Vec::new();
+        for (position, text) in texts.iter().enumerate() {
+            origins.extend(self.parse::<WebOrigin>(&below(path, position), text));
+        }
+        Origins::These(origins)
     }
 
     fn rules(&mut self, path: &[Step], rules: &BTreeMap<String, document::Rule>, public: bool) -> Vec<(String, Rule)> {

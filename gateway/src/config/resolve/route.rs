@@ -17,6 +17,7 @@ impl Resolver<'_> {
         }
         let mut names = HashSet::new();
         let mut places = HashMap::new();
+        let mut metadata = HashMap::new();
         let mut resolved = Vec::new();
         for (index, route) in routes.iter().enumerate() {
             if !names.insert(route.name.as_str()) {
@@ -28,9 +29,32 @@ impl Resolver<'_> {
                 let reason = format!("the route {other:?} is for the same host and path; change one of them");
                 self.fault::<()>(&path!["routes", index, "match"], reason);
             }
+            self.one_metadata_on_a_host(index, &route, &mut metadata, parts);
             resolved.push(route);
         }
         Some(resolved)
+    }
+
+    /// What is published at the root of a host can be said of one authorization server only.
+    fn one_metadata_on_a_host(
+        &mut self,
+        index: usize,
+        route: &RouteConfig,
+        published: &mut HashMap<Option<HostName>, (usize, String)>,
+        parts: &Parts<'_>,
+    ) {
+        let is_asked_for = route.mcp.as_ref().is_some_and(|mcp| mcp.authorization_server_metadata);
+        let Some(protection) = route.protection.as_ref().filter(|_| is_asked_for) else { return };
+        let server = protection.authorization_server;
+        let (other, name) = published.entry(route.host.clone()).or_insert_with(|| (server, route.name.clone()));
+        if *other != server {
+            let other = parts.server_names.names.get(*other).copied().unwrap_or_default();
+            let reason = format!(
+                "on this host the route {name:?} publishes the metadata of {other:?}, and there is room for one; remove \
+                 this, or give the routes hosts of their own"
+            );
+            self.fault::<()>(&path!["routes", index, "mcp", "authorization_server_metadata"], reason);
+        }
     }
 
     fn route(&mut self, index: usize, route: &document::Route, parts: &Parts<'_>) -> Option<RouteConfig> {
