@@ -105,24 +105,32 @@ impl McpEndpoint {
         }
     }
 
-    /// The session that a request with these `headers` is part of, if it names one.
+    /// The session that `request` is part of, if it names one.
     ///
     /// # Errors
     /// [`Rejection::SessionNotFound`] when it has ended or is somebody else's: the client is to begin a new one.
     pub fn enter_session(
         &self,
-        headers: &HeaderMap,
+        request: &request::Parts,
         grant: &Grant,
         now: NumericDate,
     ) -> Result<Option<InUse>, Rejection> {
-        let mut ids = headers.get_all(SESSION_ID).iter();
-        let id = match (ids.next(), ids.next()) {
-            (None, _) => return Ok(None),
-            (Some(id), None) => id.to_str().map_err(|_| SessionFault::Malformed),
-            (Some(_), Some(_)) => Err(SessionFault::Malformed),
-        };
+        let Some(id) = self.session_id(request).transpose() else { return Ok(None) };
         let session = id.and_then(|id| self.sessions.enter(id, owner(grant), self.session_limits, now));
         session.map(Some).map_err(Rejection::SessionNotFound)
+    }
+
+    fn session_id<'a>(&self, request: &'a request::Parts) -> Result<Option<&'a str>, SessionFault> {
+        let mut ids = request.headers.get_all(SESSION_ID).iter();
+        match (ids.next(), ids.next()) {
+            (Some(id), None) => id.to_str().map(Some).map_err(|_| SessionFault::Malformed),
+            (Some(_), Some(_)) => Err(SessionFault::Malformed),
+            // HTTP+SSE has an address of its own for the messages of each session.
+            (None, _) if self.revisions.contains(&Revision::V2024_11_05) && request.uri.query().is_some() => {
+                Ok(request.uri.path_and_query().map(|target| target.as_str()))
+            }
+            (None, _) => Ok(None),
+        }
     }
 
     /// Notes what the upstream's answer says of sessions: one has begun at the endpoint at the position `endpoint`, or the

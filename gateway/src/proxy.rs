@@ -71,7 +71,7 @@ impl Proxy {
         let grant = authorize(caller, context.mcp.messages.as_ref())?;
         let request = session.req_header();
         if let Some(mcp) = &route.mcp {
-            context.mcp.session = mcp.enter_session(&request.headers, &grant, now)?;
+            context.mcp.session = mcp.enter_session(request, &grant, now)?;
         }
         let credential = upstream_credential::obtain(&grant, request, now).await?;
         if let Some(mcp) = &route.mcp {

@@ -59,6 +59,8 @@ struct Parts<'a> {
     /// Which of their scopes include others, in the same order.
     scope_hierarchies: &'a [ScopeHierarchy],
     upstream_names: Names<'a>,
+    /// How many endpoints each upstream has.
+    endpoints: &'a [usize],
     signing: Option<&'a SigningConfig>,
 }
 
@@ -82,12 +84,14 @@ impl Resolver<'_> {
             document.authorization_servers.iter().map(|(name, server)| self.scope_hierarchy(name, server)).collect();
         let upstreams: Vec<_> =
             document.upstreams.iter().map(|(name, upstream)| self.upstream(name, upstream)).collect();
+        let endpoints: Vec<_> = document.upstreams.values().map(|upstream| upstream.endpoints.len()).collect();
         let signing = document.signing.as_ref().map(|signing| self.signing(signing));
         let parts = Parts {
             server_names: Names::of("authorization_servers", &document.authorization_servers),
             servers: &servers,
             scope_hierarchies: &scope_hierarchies,
             upstream_names: Names::of("upstreams", &document.upstreams),
+            endpoints: &endpoints,
             signing: signing.as_ref().and_then(Option::as_ref),
         };
         let routes = self.routes(&document.routes, &parts);

@@ -174,3 +174,22 @@ async fn what_is_no_session_identifier_is_404() {
     let twice = world.call(&token, "ping", &json!({})).header("mcp-session-id", "a").header("mcp-session-id", "b");
     twice.answer().await.assert_status(404);
 }
+
+#[tokio::test]
+async fn the_address_that_http_sse_has_for_messages_belongs_to_who_posts_there_first() {
+    let mut given = given(json!({ "revisions": ["2024-11-05", "2025-03-26"] })).await;
+    given.config["routes"][0]["match"]["path"] = json!("/");
+    let world = given.start().await;
+    let (alice, bob) = (of(&world, json!({ "sub": "alice" })), of(&world, json!({ "sub": "bob" })));
+    let post = |token: &str, session: &str| {
+        let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }).to_string();
+        let request = world.post(&format!("/messages?sessionId={session}")).bearer_auth(token);
+        request.header("content-type", "application/json").body(message).answer()
+    };
+
+    post(&alice, "a").await.assert_status(200);
+
+    assert_refused(&post(&bob, "a").await, 404, "session_not_found");
+    post(&bob, "b").await.assert_status(200);
+    post(&alice, "a").await.assert_status(200);
+}

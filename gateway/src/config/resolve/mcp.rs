@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytesize::ByteSize;
+use phantomgate_mcp::Revision;
 
 use super::super::document;
 use super::super::tree::Step;
@@ -11,14 +12,26 @@ use super::super::{McpConfig, Origins, PolicyConfig, Rule, SessionLimits};
 use super::{Resolver, below};
 
 impl Resolver<'_> {
-    /// The `mcp` section of a route. On a `public` one there is no token that scopes could be asked of.
-    pub(super) fn mcp(&mut self, index: usize, mcp: &document::Mcp, public: bool) -> Option<McpConfig> {
+    /// The `mcp` section of a route to so many `endpoints`. On a `public` one there is no token that scopes could be asked of.
+    pub(super) fn mcp(
+        &mut self,
+        index: usize,
+        mcp: &document::Mcp,
+        public: bool,
+        endpoints: usize,
+    ) -> Option<McpConfig> {
         let path = path!["routes", index, "mcp"];
         if mcp.revisions.is_empty() && !self.tree.was_removed(&below(&path, "revisions")) {
             self.fault::<()>(
                 &below(&path, "revisions"),
                 "is empty; name a revision, or leave it out for all current ones",
             );
+        }
+        let revisions: Vec<_> = mcp.revisions.iter().map(|revision| revision.0).collect();
+        if revisions.contains(&Revision::V2024_11_05) && endpoints > 1 {
+            let reason =
+                "2024-11-05 tells us of no session that could stay at its endpoint; choose an upstream with one";
+            self.fault::<()>(&below(&path, "revisions"), reason);
         }
         let policy = PolicyConfig {
             default: self.rule(&below(&path, "default"), &mcp.default, public),
@@ -35,7 +48,7 @@ impl Resolver<'_> {
         let max_body = self.max_body(&below(&path, "max_body"), mcp.max_body.0);
         let sessions = self.sessions(&below(&path, "sessions"), &mcp.sessions);
         Some(McpConfig {
-            revisions: mcp.revisions.iter().map(|revision| revision.0).collect(),
+            revisions,
             origins,
             policy,
             lists: mcp.lists,

@@ -68,7 +68,8 @@ impl Resolver<'_> {
             self.look_up(&path!["routes", index, "upstream"], "upstream", &route.upstream, &parts.upstream_names);
         let protection =
             if route.public { self.public(index, route) } else { self.protection(index, route, parts).map(Some) };
-        let mcp = route.mcp.as_ref().map(|mcp| self.mcp(index, mcp, route.public));
+        let endpoints = upstream.and_then(|upstream| parts.endpoints.get(upstream)).copied().unwrap_or_default();
+        let mcp = route.mcp.as_ref().map(|mcp| self.mcp(index, mcp, route.public, endpoints));
         Some(RouteConfig {
             name: name?,
             host: host?,
