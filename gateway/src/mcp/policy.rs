@@ -286,13 +286,18 @@ mod tests {
     #[test]
     fn what_sessions_need_has_no_default_and_what_is_unknown_has() {
         let strict = policy(Rule::Deny, &[], &[("prompts/list", "deny"), ("x/known", "allow")]);
-        for method in ["initialize", "ping", "tools/list", "notifications/initialized", "server/discover", "x/known"] {
+        for method in ["initialize", "ping", "tools/list", "tasks/get", "server/discover", "x/known"] {
             assert_eq!(check(&strict, "base", &message(method, "{}")), Ok(()), "{method}");
         }
         for method in ["prompts/list", "x/unknown"] {
             assert_eq!(check(&strict, "base", &message(method, "{}")), Err(Refusal::Denied), "{method}");
         }
-        assert_eq!(check(&strict, "base", r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), Ok(()));
+        for body in [
+            r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
+        ] {
+            assert_eq!(check(&strict, "base", body), Ok(()), "{body}");
+        }
     }
 
     #[test]
