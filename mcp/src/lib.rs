@@ -9,7 +9,8 @@
 //!
 //! A request is read in one strict pass: what two programs could read in two ways (a member that stands twice, or that
 //! differs from one that matters by case alone) is refused, because the server behind may be the other program. What the
-//! headers say beside the body is [`check`]ed against it; no decision is taken on a header.
+//! headers say beside the body is compared with it ([`check()`]); no decision is taken on a header. `Mcp-Param-…` headers
+//! are not compared: which there are is known from a tool's schema alone, and the server has it.
 //!
 //! This crate never decides whether a request may pass, and knows neither I/O, clocks, OAuth, Pingora nor YAML.
 

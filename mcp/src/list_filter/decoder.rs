@@ -15,7 +15,7 @@ use super::FilterError;
 const BUFFER: usize = 16 * 1024;
 
 /// A header of gzip may have a name and a comment of any length; real ones have none.
-const MAX_GZIP_HEADER: usize = 1024;
+const MAX_GZIP_HEADER: usize = 512;
 
 /// Who takes what is decoded.
 type Sink<'s> = dyn FnMut(&[u8]) -> Result<(), FilterError> + 's;
@@ -164,7 +164,9 @@ impl Gzip {
         if trailer.as_slice() != [checksum.to_le_bytes(), self.length.to_le_bytes()].concat() {
             return Err(FilterError::Decoding);
         }
-        *self = Self::new();
+        self.inflate.state.reset(DataFormat::Raw);
+        self.length = 0;
+        self.at = At::Header(Vec::new());
         Ok(())
     }
 }
