@@ -47,7 +47,7 @@ async fn rfc9728_s3_1_each_of_several_servers_on_a_host_has_its_metadata_at_its_
 #[tokio::test]
 async fn rfc9728_s3_1_a_resource_at_the_root_has_its_metadata_there_whatever_else_is_on_the_host() {
     let mut given = Given::new().await;
-    on_own_host(&mut given, "root", "a.example", "");
+    on_own_host(&mut given, "root", "a.example", "/")["resource"] = json!("https://a.example");
     on_own_host(&mut given, "deep", "a.example", "/deep");
     let world = given.start().await;
 
