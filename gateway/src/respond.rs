@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use http::{Method, header};
+use http::{Method, StatusCode, header};
 use phantomgate_mcp::{Id, id_of};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
@@ -28,7 +28,10 @@ pub async fn send(session: &mut Session, answer: Answer) -> pingora::Result<()> 
     for (name, value) in answer.headers {
         header.append_header(name, value)?;
     }
-    header.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
+    // RFC 9110 §8.6: what can have no content has no length of it.
+    if answer.status != StatusCode::NO_CONTENT {
+        header.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
+    }
     let has_body = !answer.body.is_empty() && session.req_header().method != Method::HEAD;
     session.write_response_header(Box::new(header), !has_body).await?;
     if has_body {

@@ -26,16 +26,8 @@ async fn with_tokens_for(seconds: u64, server: &Fixture, authentication: &str) -
     let mut given = Given::new().await;
     let resource = given.url("/mcp");
     let provider = oidc_provider(json!({ resource: { "scopes": ["mcp:read"], "ttl": seconds } })).await;
-    let secret = given.directory().join("provider-secret");
-    let client = &provider.ready["clients"][authentication];
-    std::fs::write(&secret, client["client_secret"].as_str().unwrap()).unwrap();
-    given.config["authorization_servers"]["main"] = json!({
-        "issuer": provider.text("/issuer"),
-        "client": { "id": client["client_id"], "secret": { "file": secret }, "authentication": authentication },
-    });
-    let endpoint = server.text("/url").strip_suffix("/mcp").unwrap();
-    given.config["upstreams"]["upstream"]["endpoints"] = json!([endpoint]);
-    given.credentials.gateway(client["client_secret"].as_str().unwrap());
+    given.use_provider(&provider, authentication);
+    given.use_server(server);
     (given.start().await, provider)
 }
 

@@ -8,10 +8,10 @@ use url::Url;
 
 use crate::{AnswerExt, Fixture, now, within};
 
-/// The verifier of RFC 7636 appendix B, and the challenge made from it. A secret of each request in life; here there is
-/// nobody to keep it from.
-const CODE_VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-const CODE_CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+/// The verifier of RFC 7636 appendix B. A secret of each request in life; here there is nobody to keep it from.
+pub const CODE_VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+/// The challenge of [`CODE_VERIFIER`].
+pub const CODE_CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 /// What a person's browser does with an authorization URL: follows redirects and keeps cookies until it is sent back
 /// to `redirect_url`. Gives the URL it was sent to.

@@ -1,6 +1,6 @@
 //! Real servers and clients from npm, PyPI and Debian, which `./tests/run` installs, most of them under `target/fixtures`.
 
-use std::{path::PathBuf, process::Command};
+use std::{net::SocketAddr, path::PathBuf, process::Command};
 
 use serde_json::{Value, json};
 
@@ -45,7 +45,8 @@ pub async fn oidc_provider_over_tls(resources: Value, certificates: &Certificate
     Fixture { authority: Some(certificates.ca()), ..provider }
 }
 
-async fn start_oidc_provider(options: &Value) -> Fixture {
+/// oidc-provider with further options of its own; see there.
+pub async fn start_oidc_provider(options: &Value) -> Fixture {
     let mut command = node("oidc-provider/server.mjs");
     command.arg(options.to_string());
     Fixture::start("oidc-provider", command).await
@@ -85,6 +86,14 @@ pub async fn python_client(server: &str, tool: &str, arguments: &Value) -> Value
     let mut command = python("mcp-clients/python_client.py");
     command.args([server, tool, &arguments.to_string()]);
     run_client("the Python client", command).await
+}
+
+/// Drives the web interface of MCP Inspector in a browser to its end, served at `address` and connecting by `connection`
+/// (`proxy` or `direct`); gives what the driver printed.
+pub async fn inspector(connection: &str, address: SocketAddr, server: &str, message: &str) -> Value {
+    let mut command = node("browser/inspector.mjs");
+    command.args([connection, &address.port().to_string(), server, message]);
+    run_client("MCP Inspector", command).await
 }
 
 async fn run_client(name: &str, command: Command) -> Value {

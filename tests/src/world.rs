@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    AuthorizationServer, Credentials, Gateway, RawConnection, ReservedPort, Upstream,
+    AuthorizationServer, Credentials, Fixture, Gateway, RawConnection, ReservedPort, Upstream,
     authorization_server::{CLIENT_ID, CLIENT_SECRET},
 };
 
@@ -91,6 +91,25 @@ impl Given {
     /// Adds an authorization server to the configuration.
     pub fn add_authorization_server(&mut self, name: &str, server: &AuthorizationServer) {
         self.config["authorization_servers"][name] = authorization_server_config(server, self.directory.path());
+    }
+
+    /// Puts oidc-provider in the place of `main`, where the gateway is the client that authenticates in this way.
+    pub fn use_provider(&mut self, provider: &Fixture, authentication: &str) {
+        let client = &provider.ready["clients"][authentication];
+        let client_secret = client["client_secret"].as_str().unwrap();
+        let secret = self.directory().join("provider-secret");
+        std::fs::write(&secret, client_secret).unwrap();
+        self.credentials.gateway(client_secret);
+        self.config["authorization_servers"]["main"] = json!({
+            "issuer": provider.text("/issuer"),
+            "client": { "id": client["client_id"], "secret": { "file": secret }, "authentication": authentication },
+        });
+    }
+
+    /// Puts a real MCP server in the place of `upstream`.
+    pub fn use_server(&mut self, server: &Fixture) {
+        let endpoint = server.text("/url").strip_suffix("/mcp").unwrap();
+        self.config["upstreams"]["upstream"]["endpoints"] = json!([endpoint]);
     }
 
     /// A folder that lives as long as the test.
