@@ -234,8 +234,9 @@ mod tests {
 
     #[test]
     fn rfc8414_s3_3_the_issuer_is_compared_to_the_letter() {
-        let good =
-            parse(r#"{"issuer":"https://example.com","introspection_endpoint":"https://example.com/i"}"#).unwrap();
+        let text = r#"{"issuer":"https://example.com","introspection_endpoint":"https://example.com/i"}"#;
+        let good = parse(text).unwrap();
+        assert_eq!(good.document(), text);
         assert_eq!(good.introspection_endpoint(false).unwrap().as_str(), "https://example.com/i");
         for other in ["https://example.com/", "https://EXAMPLE.com", "https://evil.example"] {
             assert!(
