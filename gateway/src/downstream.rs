@@ -12,6 +12,7 @@
 //! so that the connection can serve the next.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,6 +31,8 @@ use pingora::protocols::http::server::Session as HttpSession;
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
+
+use crate::connection;
 
 /// What an error says that ends a stream whose token has ended.
 pub const STREAM_CUT: ErrorType = ErrorType::Custom("stream cut");
@@ -60,6 +63,8 @@ pub struct Slot(Arc<Waiting>);
 struct Waiting {
     session: Mutex<Option<HttpSession>>,
     stream_end: Mutex<Option<StreamEnd>>,
+    /// The answer was ended before the upstream had ended it, and is whole.
+    is_finished: AtomicBool,
 }
 
 impl Slot {
@@ -86,11 +91,13 @@ impl Slot {
         *self.0.stream_end.lock() = Some(end);
     }
 
-    /// Puts Pingora's session back.
+    /// Puts Pingora's session back; or, when we have finished its answer, where its connection is used again.
     pub fn restore(self, session: &mut Session) {
         drop(std::mem::replace(&mut *session.downstream_session, placeholder()));
-        if let Some(inner) = self.0.session.lock().take() {
-            *session.downstream_session = inner;
+        match self.0.session.lock().take() {
+            Some(inner) if self.0.is_finished.load(Ordering::Relaxed) => connection::finished(inner),
+            Some(inner) => *session.downstream_session = inner,
+            None => {}
         }
     }
 }
@@ -195,7 +202,8 @@ impl Downstream {
     async fn cut(&mut self, last_event: Bytes) -> Box<Error> {
         self.is_cut = true;
         if self.boundary.is_between_events() {
-            let _ = self.inner.write_response_body(last_event, true).await;
+            let written = self.inner.write_response_body(last_event, true).await;
+            self.slot.0.is_finished.store(written.is_ok(), Ordering::Relaxed);
         }
         cut_error()
     }

@@ -25,6 +25,7 @@ pub mod audit;
 pub mod authorize;
 pub mod challenge;
 pub mod config;
+pub mod connection;
 pub mod context;
 pub mod credential;
 pub mod cross_origin;

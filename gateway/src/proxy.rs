@@ -237,11 +237,11 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut RequestContext) {
-        if let Some(slot) = context.slot.take() {
-            slot.restore(session);
-        }
         if let Some(response) = session.response_written() {
             context.answered(response.status.as_u16());
+        }
+        if let Some(slot) = context.slot.take() {
+            slot.restore(session);
         }
     }
 

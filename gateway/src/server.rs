@@ -12,15 +12,17 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use phantomgate_introspection::NumericDate;
 use pingora::apps::HttpServerOptions;
-use pingora::proxy::ProxyServiceBuilder;
+use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ListenFds};
 use pingora::services::Service as _;
+use pingora::services::listening::Service;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admin::Admin;
 use crate::config::Config;
+use crate::connection::Connections;
 use crate::context::InFlight;
 use crate::gateway::{Gateway, GatewayError};
 use crate::metrics::Exposition;
@@ -166,7 +168,8 @@ impl Server {
         options.h2c = true;
         options.h2_idle_timeout = Some(H2_IDLE);
         let proxy = Proxy { gateway: self.gateway, in_flight: in_flight.clone() };
-        let mut service = ProxyServiceBuilder::new(&conf, proxy).name("phantomgate").server_options(options).build();
+        let connections = Connections { proxy: Arc::new(http_proxy(&conf, proxy)), options };
+        let mut service = Service::new("phantomgate".to_owned(), connections);
         let descriptors: ListenFds = Arc::new(Mutex::new(Fds::new()));
         for (address, listener) in self.listeners {
             descriptors.lock().add(address.to_string(), listener.into_raw_fd());

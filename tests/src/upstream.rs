@@ -189,6 +189,8 @@ async fn receive(State(script): State<Arc<Script>>, request: Request) -> Respons
 
     let stream = script.streams.lock().unwrap().pop();
     let mut response = if let Some(stream) = stream {
+        // A server that leaves content unread does not see its client leave either.
+        tokio::spawn(async move { read(body, &arriving).await });
         let events = Body::from_stream(ReceiverStream::new(stream));
         Response::builder().header(header::CONTENT_TYPE, "text/event-stream").body(events).unwrap()
     } else {

@@ -292,10 +292,9 @@ mod tests {
         for method in ["prompts/list", "x/unknown"] {
             assert_eq!(check(&strict, "base", &message(method, "{}")), Err(Refusal::Denied), "{method}");
         }
-        for body in [
-            r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
-            r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
-        ] {
+        for body in
+            [r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#]
+        {
             assert_eq!(check(&strict, "base", body), Ok(()), "{body}");
         }
     }

@@ -37,6 +37,13 @@ async fn passes(events: &EventStream, body: &mut Body, data: &str) {
     assert_eq!(next(body).await.unwrap().unwrap(), format!("data: {data}\n\n"));
 }
 
+/// Checks that the stream ends whole.
+async fn assert_ends(body: &mut Body) {
+    while let Some(part) = next(body).await {
+        assert_eq!(part.unwrap(), "", "the last of it");
+    }
+}
+
 /// The error that a request gets whose stream is cut.
 #[track_caller]
 fn assert_told(event: &Bytes) {
@@ -56,7 +63,7 @@ async fn a_stream_is_cut_when_its_token_expires_and_the_waiting_request_is_told(
 
     assert_told(&next(&mut body).await.unwrap().unwrap());
 
-    assert!(next(&mut body).await.is_none(), "it ends whole");
+    assert_ends(&mut body).await;
     assert!((expiry..=expiry + 1).contains(&now()), "{} s late", now().saturating_sub(expiry));
     events.cancelled().await;
     world.gateway.logged(&["reason=\"stream_cut\"", "status=200"]).await;
@@ -69,7 +76,7 @@ async fn a_stream_without_a_request_just_ends() {
     let (events, mut body) = listen(&world, &token).await;
     passes(&events, &mut body, "{}").await;
 
-    assert!(next(&mut body).await.is_none());
+    assert_ends(&mut body).await;
 
     world.get("/mcp").bearer_auth(&token).answer().await.assert_status(401).assert_challenge_error("invalid_token");
 }
@@ -85,7 +92,7 @@ async fn a_stream_is_cut_when_its_token_is_revoked() {
     world.revoke(json!({ "subject": "alice" })).await;
 
     assert_told(&next(&mut body).await.unwrap().unwrap());
-    assert!(next(&mut body).await.is_none());
+    assert_ends(&mut body).await;
     passes(&other_events, &mut other_body, "{}").await;
 }
 
@@ -101,7 +108,7 @@ async fn a_stream_is_cut_when_the_authorization_server_does_not_know_its_token_a
     world.authorization_server.answer(&token, Answer::Inactive);
 
     assert_told(&next(&mut body).await.unwrap().unwrap());
-    assert!(next(&mut body).await.is_none());
+    assert_ends(&mut body).await;
 }
 
 #[tokio::test]
@@ -118,13 +125,31 @@ async fn a_stream_lives_on_while_its_token_does() {
 }
 
 #[tokio::test]
+async fn the_connection_of_a_stream_that_was_cut_serves_the_next_request() {
+    let world = endpoint(json!({ "default": "allow" })).await;
+    let (expiring, token) = (world.authorization_server.issue(json!({ "exp": now() + 2 })), world.valid_token());
+    let events = world.upstream.stream_next_answer();
+    let mut connection = world.raw().await;
+    let head = |token: &str| format!("GET /mcp HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+    connection.send(head(&expiring)).await;
+    events.send("{}").await;
+    assert_eq!(connection.response().await.unwrap().assert_status(200).body, "data: {}\n\n");
+
+    connection.send(head(&expiring)).await;
+    connection.response().await.unwrap().assert_status(401);
+    connection.send(head(&token)).await;
+
+    connection.response().await.unwrap().assert_status(200);
+}
+
+#[tokio::test]
 async fn a_stream_of_a_route_that_is_no_mcp_endpoint_is_cut_too() {
     let world = World::new().await;
     let token = world.authorization_server.issue(json!({ "exp": now() + 2 }));
     let (events, mut body) = listen(&world, &token).await;
     passes(&events, &mut body, "{}").await;
 
-    assert!(next(&mut body).await.is_none());
+    assert_ends(&mut body).await;
 }
 
 #[tokio::test]
@@ -150,7 +175,7 @@ async fn http_2_streams_are_cut_too() {
     let mut body: Body = Box::pin(response.bytes_stream());
     passes(&events, &mut body, "{}").await;
 
-    assert!(next(&mut body).await.is_none());
+    assert_ends(&mut body).await;
 
     client.get(world.url("/mcp")).bearer_auth(&token).answer().await.assert_status(401);
 }
@@ -222,4 +247,30 @@ async fn quiet(mcp: Value) -> World {
     let mut given: Given = given(mcp).await;
     given.log_level = "info";
     given.start().await
+}
+
+/// For 20 seconds, or for as many as `PHANTOMGATE_STREAM_SECONDS` says.
+#[tokio::test]
+async fn a_long_stream_holds_memory_flat() {
+    let world = quiet(json!({ "tools": { "slow": "allow" } })).await;
+    let seconds = std::env::var("PHANTOMGATE_STREAM_SECONDS").map_or(20, |seconds| seconds.parse().unwrap());
+    let token = world.authorization_server.issue(json!({ "exp": now() + seconds + 600 }));
+    let (events, mut body) = call(&world, &token).await;
+    let data = "x".repeat(1_000);
+    let mut count = 0_usize;
+    let mut before = None;
+    let began = now();
+    while now() < began + seconds {
+        for _ in 0..100 {
+            passes(&events, &mut body, &data).await;
+        }
+        count += 100;
+        // After the first events, which make all buffers as large as they get.
+        if count == 1_000 {
+            before = Some(world.gateway.resident_memory());
+        }
+    }
+    let grown = world.gateway.resident_memory().saturating_sub(before.expect("a thousand events"));
+    println!("{count} events in {seconds} s, {grown} bytes more");
+    assert!(grown < 1024 * 1024, "{grown} bytes more after {count} events");
 }
