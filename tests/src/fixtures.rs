@@ -89,7 +89,7 @@ pub async fn python_client(server: &str, tool: &str, arguments: &Value) -> Value
 }
 
 /// Drives the web interface of MCP Inspector in a browser to its end, served at `address` and connecting by `connection`
-/// (`proxy` or `direct`); gives what the driver printed.
+/// (`proxy`, `direct`, or `refused` when it is to fail); gives what the driver printed.
 pub async fn inspector(connection: &str, address: SocketAddr, server: &str, message: &str) -> Value {
     let mut command = node("browser/inspector.mjs");
     command.args([connection, &address.port().to_string(), server, message]);
