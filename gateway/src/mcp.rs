@@ -100,7 +100,11 @@ impl McpEndpoint {
             Refused::Malformed(malformed) => Rejection::MalformedMessage(malformed),
             Refused::HeaderMismatch(header) => Rejection::HeaderMismatch(header),
             Refused::UnsupportedVersion(requested) => {
-                Rejection::UnsupportedVersion(UnsupportedVersion { supported: self.revisions.clone(), requested })
+                // Whoever can read this error negotiates without sessions: of the revisions that are named to it, it takes one.
+                let (stateless, older): (Vec<_>, Vec<_>) =
+                    self.revisions.iter().partition(|revision| revision.is_stateless());
+                let supported = if stateless.is_empty() { older } else { stateless };
+                Rejection::UnsupportedVersion(UnsupportedVersion { supported, requested })
             }
         }
     }

@@ -177,6 +177,8 @@ impl Params {
         let subject = match method {
             "tools/call" => Subject::Tool(self.name.ok_or(Malformed::Name)?),
             "prompts/get" => Subject::Prompt(self.name.ok_or(Malformed::Name)?),
+            // 2026-07-28 does not have these any more, and its servers say so. About no resource there is no rule either.
+            "resources/subscribe" | "resources/unsubscribe" if self.uri.is_none() && !is_ambiguous => Subject::Other,
             "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
                 Subject::Resource(self.uri.ok_or(Malformed::Name)?)
             }
