@@ -12,6 +12,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod differential;
 mod rfc7523;
 mod rfc7662;
 mod rfc8414;

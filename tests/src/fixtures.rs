@@ -74,6 +74,18 @@ pub async fn python_server() -> Fixture {
     Fixture::start("the Python MCP server", python("mcp-servers/python_server.py")).await
 }
 
+/// A server on the Python SDK that has everything the official conformance suite asks for.
+pub async fn conformance_server() -> Fixture {
+    Fixture::start("the conformance server", python("mcp-servers/conformance_server.py")).await
+}
+
+/// The official conformance suite, as the folder of node_modules that a version of it lives in.
+pub fn mcp_conformance(package: &str) -> Command {
+    let mut command = Command::new(installed("node/node"));
+    command.arg(installed(&format!("node/node_modules/{package}/dist/index.js")));
+    command
+}
+
 /// Runs the TypeScript SDK's client of a generation (`sdk` or `client`) to its end; gives what it printed.
 pub async fn typescript_client(generation: &str, server: &str, tool: &str, arguments: &Value) -> Value {
     let mut command = node("mcp-clients/typescript.mjs");

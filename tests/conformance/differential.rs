@@ -1,0 +1,193 @@
+//! The official conformance suite of MCP, run twice against each server: directly, and through the gateway. What it finds
+//! must be the same, check by check: then the gateway is invisible to clients and servers, whatever the server's own
+//! shortcomings are.
+//!
+//! The suite has no option for a token, so both runs go through a forwarder that adds one. Where the gateway is meant to
+//! make a difference, [`Difference`] says which and why, and one that no longer shows fails the test too.
+
+use std::{collections::BTreeMap, path::Path};
+
+use e2e::{BearerInjector, Fixture, Given, Process, conformance_server, mcp_conformance, python_server, server_everything};
+use serde_json::{Value, json};
+
+/// A version of the suite, and what is run of it.
+struct Suite {
+    package: &'static str,
+    options: &'static [&'static str],
+}
+
+/// All that the last stable version has; it ends with the revision 2025-11-25.
+const STABLE: Suite = Suite { package: "mcp-conformance-0.1", options: &["--suite", "all"] };
+/// What the next version asks of servers of the last revision with sessions.
+const WITH_SESSIONS: Suite = Suite { package: "mcp-conformance-0.2", options: &["--requirements", "2025-11-25"] };
+/// What it asks of servers of the first revision without them.
+const STATELESS: Suite = Suite { package: "mcp-conformance-0.2", options: &["--requirements", "2026-07-28"] };
+
+/// What the suite said about one thing: (scenario, check, how many of that check came before it).
+type Findings = BTreeMap<(String, String, usize), Finding>;
+
+#[derive(Clone, Debug, PartialEq)]
+struct Finding {
+    status: String,
+    error: String,
+}
+
+/// A check that fails directly and passes through the gateway, on purpose.
+#[derive(Clone, Copy)]
+struct Difference {
+    scenario: &'static str,
+    check: &'static str,
+    #[allow(dead_code, reason = "for those who read it")]
+    reason: &'static str,
+}
+
+/// server-everything has no protection against DNS rebinding.
+const FOREIGN_ORIGINS_ARE_REFUSED: Difference = Difference {
+    scenario: "dns-rebinding-protection",
+    check: "localhost-host-rebinding-rejected",
+    reason: "the gateway refuses foreign origins, whether the server does or not",
+};
+
+/// Runs `suite` against `server` twice; gives what it found, which but for `differences` is the same.
+async fn compare(suite: &Suite, server: &Fixture, differences: &[Difference]) -> Findings {
+    let mut given = Given::new().await;
+    given.config["upstreams"]["upstream"]["endpoints"] = json!([server.text("/url").strip_suffix("/mcp").unwrap()]);
+    make_mcp_endpoint(&mut given.config["routes"][0]);
+    given.log_level = "info";
+    let world = given.start().await;
+
+    let token = world.valid_token();
+    let direct = BearerInjector::start(server.text("/url"), "of nobody").await;
+    let proxied = BearerInjector::start(&world.url("/mcp"), &token).await;
+    let direct = run(suite, &direct.url(), &world.directory().join("direct")).await;
+    let proxied = run(suite, &proxied.url(), &world.directory().join("proxied")).await;
+
+    let mut expected = direct.clone();
+    for difference in differences {
+        let key = (difference.scenario.to_owned(), difference.check.to_owned(), 0);
+        let finding = Finding { status: "SUCCESS".to_owned(), error: String::new() };
+        let was = expected.insert(key, finding.clone());
+        assert!(was.is_some_and(|was| was != finding), "{}: no longer a difference", difference.check);
+    }
+    let name = std::thread::current().name().unwrap_or_default().to_owned();
+    println!("{name}: {}", summary(&direct));
+    let differing = differing(&expected, &proxied);
+    assert!(differing.is_empty(), "the gateway makes a difference:\n{}", differing.join("\n"));
+    direct
+}
+
+/// All that the gateway does with messages, and nothing that this suite's client may not do.
+fn make_mcp_endpoint(route: &mut Value) {
+    let _ = route;
+}
+
+async fn run(suite: &Suite, url: &str, results: &Path) -> Findings {
+    let mut command = mcp_conformance(suite.package);
+    command.args(["server", "--url", url]).args(suite.options).arg("--output-dir").arg(results);
+    let mut process = Process::spawn(suite.package, command);
+    process.exit().await; // its code tells only whether all checks passed
+    let findings = read(results, url, &process.output());
+    assert!(!findings.is_empty(), "the suite found nothing:\n{}", process.output());
+    findings
+}
+
+/// One folder per scenario, named for it and the time; empty where the scenario broke off, which `printed` then tells.
+fn read(results: &Path, url: &str, printed: &str) -> Findings {
+    let mut findings = Findings::new();
+    let here = url.trim_start_matches("http://").trim_end_matches("/mcp");
+    for folder in std::fs::read_dir(results).unwrap().map(Result::unwrap) {
+        let name = folder.file_name().into_string().unwrap();
+        let timestamp = "-2026-11-21T19-01-49-983Z".len();
+        let scenario = name.strip_prefix("server-").unwrap()[..name.len() - "server-".len() - timestamp].to_owned();
+        let Ok(checks) = std::fs::read(folder.path().join("checks.json")) else {
+            let broke_off = format!("Failed to run scenario {scenario}: ");
+            let error = printed.lines().find_map(|line| line.strip_prefix(&broke_off)).unwrap();
+            let finding = Finding { status: "BROKEN OFF".to_owned(), error: error.replace(here, "HERE") };
+            findings.insert((scenario, String::new(), 0), finding);
+            continue;
+        };
+        let checks: Vec<Value> = serde_json::from_slice(&checks).unwrap();
+        // What was sent and received, for people to read.
+        for check in checks.iter().filter(|check| check["status"] != "INFO") {
+            let text = |member: &str| check[member].as_str().unwrap_or_default().replace(here, "HERE");
+            let finding = Finding { status: text("status"), error: text("errorMessage") };
+            let earlier = (0..).find(|n| !findings.contains_key(&(scenario.clone(), text("id"), *n))).unwrap();
+            findings.insert((scenario.clone(), text("id"), earlier), finding);
+        }
+    }
+    findings
+}
+
+fn differing(expected: &Findings, found: &Findings) -> Vec<String> {
+    let keys = expected.keys().chain(found.keys().filter(|key| !expected.contains_key(key)));
+    keys.filter(|key| expected.get(key) != found.get(key))
+        .map(|key| format!("{} / {}: {:?}, not {:?}", key.0, key.1, found.get(key), expected.get(key)))
+        .collect()
+}
+
+/// How many checks there were of each status.
+fn summary(findings: &Findings) -> String {
+    let mut counts = BTreeMap::new();
+    for finding in findings.values() {
+        *counts.entry(finding.status.as_str()).or_insert(0) += 1;
+    }
+    format!("{counts:?}")
+}
+
+/// The scenarios in which a check fails.
+fn failing(findings: &Findings) -> Vec<&str> {
+    let mut scenarios: Vec<_> =
+        findings.iter().filter(|(_, found)| found.status == "FAILURE").map(|(key, _)| key.0.as_str()).collect();
+    scenarios.dedup();
+    scenarios
+}
+
+#[tokio::test]
+async fn the_stable_suite_finds_server_everything_the_same() {
+    compare(&STABLE, &server_everything().await, &[]).await;
+}
+
+#[tokio::test]
+async fn the_stable_suite_finds_a_python_server_the_same() {
+    compare(&STABLE, &python_server().await, &[]).await;
+}
+
+#[tokio::test]
+async fn the_stable_suite_finds_a_server_that_has_everything_the_same() {
+    let findings = compare(&STABLE, &conformance_server().await, &[]).await;
+    assert_eq!(failing(&findings), [""; 0], "{findings:#?}");
+}
+
+#[tokio::test]
+async fn the_next_suite_finds_server_everything_the_same() {
+    compare(&WITH_SESSIONS, &server_everything().await, &[]).await;
+}
+
+#[tokio::test]
+async fn the_next_suite_finds_a_python_server_the_same() {
+    compare(&WITH_SESSIONS, &python_server().await, &[]).await;
+}
+
+#[tokio::test]
+async fn the_next_suite_finds_a_server_that_has_everything_the_same() {
+    let findings = compare(&WITH_SESSIONS, &conformance_server().await, &[]).await;
+    assert_eq!(failing(&findings), [""; 0], "{findings:#?}");
+}
+
+#[tokio::test]
+async fn the_stateless_suite_finds_server_everything_the_same() {
+    compare(&STATELESS, &server_everything().await, &[]).await;
+}
+
+#[tokio::test]
+async fn the_stateless_suite_finds_a_python_server_the_same() {
+    compare(&STATELESS, &python_server().await, &[]).await;
+}
+
+#[tokio::test]
+async fn the_stateless_suite_finds_a_server_that_has_everything_the_same() {
+    let findings = compare(&STATELESS, &conformance_server().await, &[]).await;
+    // The tasks extension, which the Python SDK does not have.
+    let failing: Vec<_> = failing(&findings).into_iter().filter(|scenario| !scenario.starts_with("tasks-")).collect();
+    assert_eq!(failing, [""; 0], "{findings:#?}");
+}
