@@ -7,7 +7,9 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use e2e::{BearerInjector, Fixture, Given, Process, conformance_server, mcp_conformance, python_server, server_everything};
+use e2e::{
+    BearerInjector, Fixture, Given, Process, conformance_server, mcp_conformance, python_server, server_everything,
+};
 use serde_json::{Value, json};
 
 /// A version of the suite, and what is run of it.

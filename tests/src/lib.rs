@@ -52,8 +52,8 @@ pub use clock::{now, until};
 pub use credentials::Credentials;
 pub use fixtures::{
     Fixture, conformance_server, django_oauth_toolkit, glewlwyd, inspector, mcp_conformance, oidc_provider,
-    oidc_provider_over_tls, python_client, python_server, server_everything, start_oidc_provider,
-    typescript_client,
+    oidc_provider_over_tls, python_client, python_server, server_everything, server_everything_of_2024,
+    start_oidc_provider, typescript_client,
 };
 pub use gateway::{CommandLine, Gateway, ReservedPort, phantomgate};
 pub use jwt::{Jwt, SigningKey, decode_jwt};
