@@ -26,16 +26,9 @@ async fn in_front_of(
     change(&mut given.config["routes"][0]);
     let resource = given.config["routes"][0]["resource"].as_str().unwrap();
     let provider = oidc_provider(json!({ resource: { "scopes": ["mcp:read", "mcp:write"], "ttl": seconds } })).await;
-    let secret = given.directory().join("provider-secret");
-    let client = &provider.ready["clients"][authentication];
-    std::fs::write(&secret, client["client_secret"].as_str().unwrap()).unwrap();
-    given.config["authorization_servers"]["main"] = json!({
-        "issuer": provider.text("/issuer"),
-        "client": { "id": client["client_id"], "secret": { "file": secret }, "authentication": authentication },
-    });
+    given.use_provider(&provider, authentication);
     let (endpoint, _) = server.rsplit_once('/').unwrap();
     given.config["upstreams"]["upstream"]["endpoints"] = json!([endpoint]);
-    given.credentials.gateway(client["client_secret"].as_str().unwrap());
     (given.start().await, provider)
 }
 

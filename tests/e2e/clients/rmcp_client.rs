@@ -113,8 +113,9 @@ impl Session {
         let manager = self.http.auth_manager.lock().await;
         let url = manager.request_scope_upgrade(scope).await.unwrap();
         let callback = follow_redirects(&url, REDIRECT_URL).await;
+        let answer = AuthorizationCallback::from_redirect_url(&callback);
         let AuthorizationCallback { code, csrf_token, issuer, .. } =
-            AuthorizationCallback::from_redirect_url(&callback).unwrap();
+            answer.unwrap_or_else(|error| panic!("{url} led to {callback}: {error}"));
         manager.exchange_code_for_token_with_issuer(&code, &csrf_token, issuer.as_deref()).await.unwrap();
     }
 
