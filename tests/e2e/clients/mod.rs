@@ -91,18 +91,33 @@ async fn a_refresh_token_of_a_real_server_is_no_access_token() {
 }
 
 /// Its stream names the URL that messages are posted to, which is another one: the route covers both.
-#[tokio::test]
-async fn the_transport_of_2024_passes_where_one_route_covers_both_of_its_endpoints() {
+async fn the_transport_of_2024_passes(mcp: Option<Value>) {
     let server = server_everything_of_2024().await;
     let (world, _provider) = in_front_of(server.text("/url"), 600, "client_secret_basic", |route| {
         route["match"]["path"] = json!("/");
         route["resource"] = json!(route["resource"].as_str().unwrap().trim_end_matches("mcp"));
+        if let Some(mcp) = mcp {
+            route["mcp"] = mcp;
+        }
     })
     .await;
 
-    let facts =
-        typescript_client("sse", json!({}), &world.url("/sse"), &[json!({ "do": "list" }), echo()[0].clone()]).await;
+    let list = json!({ "do": "list" });
+    let steps = [list, echo()[0].clone(), call("get-sum", json!({ "a": 2, "b": 3 }))[0].clone()];
+    let facts = typescript_client("sse", json!({}), &world.url("/sse"), &steps).await;
 
     assert!(facts["steps"][0]["tools"].as_array().unwrap().contains(&json!("echo")), "{facts}");
     assert_eq!(facts["steps"][1]["text"], "Echo: hello", "{facts}");
+    assert_eq!(facts["steps"][2]["text"], "The sum of 2 and 3 is 5.", "{facts}");
+}
+
+#[tokio::test]
+async fn the_transport_of_2024_passes_where_one_route_covers_both_of_its_endpoints() {
+    the_transport_of_2024_passes(None).await;
+}
+
+#[tokio::test]
+async fn the_transport_of_2024_passes_where_every_message_of_it_is_read() {
+    let revisions = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+    the_transport_of_2024_passes(Some(json!({ "default": "allow", "revisions": revisions }))).await;
 }
