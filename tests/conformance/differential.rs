@@ -87,7 +87,7 @@ async fn compare(suite: &Suite, server: &Fixture, differences: &[Difference]) ->
     let proxied = run(suite, &proxied.url(), &world.directory().join("proxied")).await;
 
     let name = std::thread::current().name().unwrap_or_default().to_owned();
-    println!("{name}: {}", summary(&direct));
+    eprintln!("{name}: {} directly, {} through the gateway", summary(&direct), summary(&proxied));
     let mut wrong = differing(&direct, &proxied, differences);
     wrong.extend(differences.iter().filter_map(|difference| not_better(&direct, &proxied, difference)));
     assert!(wrong.is_empty(), "the gateway makes a difference:\n{}", wrong.join("\n"));
