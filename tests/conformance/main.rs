@@ -4,6 +4,8 @@
 //! What an RFC asks of authorization servers, of clients or of people has no test here. MUSTs that need a real server (the
 //! algorithms of RFC 9701, nested encryption) are checked in `e2e/authorization_servers.rs`; those of RFC 6750, 8707 and
 //! 9728 beside the behaviour that they are about.
+//!
+//! `differential.rs` is of another kind: the official suite of MCP, with and without the gateway.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,6 +14,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod differential;
 mod rfc7523;
 mod rfc7662;
 mod rfc8414;

@@ -66,26 +66,50 @@ pub async fn glewlwyd(resources: Value) -> Fixture {
 
 /// The reference server of the MCP project.
 pub async fn server_everything() -> Fixture {
-    Fixture::start("server-everything", node("mcp-servers/everything.mjs")).await
+    start_server_everything("streamableHttp").await
 }
 
-/// A server on the Python SDK, with the tools `echo` and `whoami`.
+/// The same with the transport of 2024-11-05, HTTP+SSE.
+pub async fn server_everything_of_2024() -> Fixture {
+    start_server_everything("sse").await
+}
+
+async fn start_server_everything(transport: &str) -> Fixture {
+    let mut command = node("mcp-servers/everything.mjs");
+    command.arg(transport);
+    Fixture::start("server-everything", command).await
+}
+
+/// A server on the Python SDK, with a few tools.
 pub async fn python_server() -> Fixture {
     Fixture::start("the Python MCP server", python("mcp-servers/python_server.py")).await
 }
 
-/// Runs the TypeScript SDK's client of a generation (`sdk` or `client`) to its end; gives what it printed.
-pub async fn typescript_client(generation: &str, server: &str, tool: &str, arguments: &Value) -> Value {
-    let mut command = node("mcp-clients/typescript.mjs");
-    command.args([generation, server, tool, &arguments.to_string()]);
-    run_client("the TypeScript client", command).await
+/// A server on the Python SDK that has everything the official conformance suite asks for.
+pub async fn conformance_server() -> Fixture {
+    Fixture::start("the conformance server", python("mcp-servers/conformance_server.py")).await
 }
 
-/// Runs the Python SDK's client to its end; gives what it printed.
-pub async fn python_client(server: &str, tool: &str, arguments: &Value) -> Value {
+/// The official conformance suite, as the folder of node_modules that a version of it lives in.
+pub fn mcp_conformance(package: &str) -> Command {
+    let mut command = Command::new(installed("node/node"));
+    command.arg(installed(&format!("node/node_modules/{package}/dist/index.js")));
+    command
+}
+
+/// Runs a client of the TypeScript SDK, with the options of its class, through `steps`; gives the facts it printed.
+/// `fixtures/mcp-clients/typescript.mjs` says what they all are.
+pub async fn typescript_client(client: &str, options: Value, server: &str, steps: &[Value]) -> Value {
+    let mut command = node("mcp-clients/typescript.mjs");
+    command.arg(json!({ "client": client, "options": options, "server": server, "steps": steps }).to_string());
+    run_client(&format!("the TypeScript client {client}"), command).await
+}
+
+/// Runs a Python client, `mcp` or `fastmcp`, through `steps`; gives the facts it printed.
+pub async fn python_client(client: &str, server: &str, steps: &[Value]) -> Value {
     let mut command = python("mcp-clients/python_client.py");
-    command.args([server, tool, &arguments.to_string()]);
-    run_client("the Python client", command).await
+    command.arg(json!({ "client": client, "server": server, "steps": steps }).to_string());
+    run_client(&format!("the Python client {client}"), command).await
 }
 
 /// Drives the web interface of MCP Inspector in a browser to its end, served at `address` and connecting by `connection`

@@ -28,6 +28,7 @@
 
 mod admin;
 mod authorization_server;
+mod bearer;
 mod browser;
 mod certificates;
 mod client;
@@ -43,14 +44,16 @@ mod upstream;
 mod world;
 
 pub use authorization_server::{Answer, AuthorizationServer, FormRequest};
+pub use bearer::BearerInjector;
 pub use browser::{CODE_CHALLENGE, CODE_VERIFIER, TokenResponse, follow_redirects};
 pub use certificates::{Certificates, Identity};
 pub use client::{AnswerExt, Response, within};
 pub use clock::{now, until};
 pub use credentials::Credentials;
 pub use fixtures::{
-    Fixture, django_oauth_toolkit, glewlwyd, inspector, oidc_provider, oidc_provider_over_tls, python_client,
-    python_server, server_everything, start_oidc_provider, typescript_client,
+    Fixture, conformance_server, django_oauth_toolkit, glewlwyd, inspector, mcp_conformance, oidc_provider,
+    oidc_provider_over_tls, python_client, python_server, server_everything, server_everything_of_2024,
+    start_oidc_provider, typescript_client,
 };
 pub use gateway::{CommandLine, Gateway, ReservedPort, phantomgate};
 pub use jwt::{Jwt, SigningKey, decode_jwt};

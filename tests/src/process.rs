@@ -93,10 +93,10 @@ impl Process {
         let _ = kill_process(Pid::from_child(&self.child), signal);
     }
 
-    /// Waits until it has closed its output and ended.
+    /// Waits until it has closed its output and ended: as long as it takes, if it keeps on saying something.
     pub async fn exit(&mut self) -> ExitStatus {
         let mut output = self.output.clone();
-        within("the end of a process", async { while output.changed().await.is_ok() {} }).await;
+        while within("the end of a process", output.changed()).await.is_ok() {}
         self.child.wait().unwrap()
     }
 }
