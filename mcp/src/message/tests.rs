@@ -22,6 +22,7 @@ fn what_a_request_is_about_is_read_from_its_method_and_its_parameters() {
         ("resources/read", r#"{"uri":"file:///a"}"#, Operation::Resource("file:///a")),
         ("resources/subscribe", r#"{"uri":"file:///a"}"#, Operation::Resource("file:///a")),
         ("resources/unsubscribe", r#"{"uri":"file:///a"}"#, Operation::Resource("file:///a")),
+        ("resources/subscribe", "{}", Operation::Other),
         ("completion/complete", r#"{"ref":{"type":"ref/prompt","name":"a"}}"#, Operation::CompletePrompt("a")),
         (
             "completion/complete",
