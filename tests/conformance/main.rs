@@ -1,6 +1,10 @@
 //! Conformance: one test for each MUST of an RFC that concerns a gateway in front of a protected resource, through the real
 //! binary. One file per RFC; a test is named for the section whose MUST it checks.
 //!
+//! The same for MCP, one folder for each of its two pages that concern us: `mcp_authorization` and `mcp_transport`. Their tests
+//! are named for the revisions and the section; `README.md` says which test is for which requirement. `mcp_checks` is a
+//! check list that any MCP server can be run against.
+//!
 //! What an RFC asks of authorization servers, of clients or of people has no test here. MUSTs that need a real server (the
 //! algorithms of RFC 9701, nested encryption) are checked in `e2e/authorization_servers.rs`; those of RFC 6750, 8707 and
 //! 9728 beside the behaviour that they are about.
@@ -15,6 +19,11 @@
 )]
 
 mod differential;
+mod mcp;
+mod mcp_authorization;
+mod mcp_checks;
+mod mcp_transport;
+mod requirements;
 mod rfc7523;
 mod rfc7662;
 mod rfc8414;

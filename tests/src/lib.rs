@@ -38,6 +38,7 @@ mod fixtures;
 mod gateway;
 mod jwt;
 mod load;
+pub mod mcp_checks;
 mod process;
 mod raw;
 mod upstream;
