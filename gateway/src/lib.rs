@@ -2,14 +2,14 @@
 //!
 //! # Life of a request
 //! ```text
-//! listener ─► route ─► credential ─► introspection ─► authorize ─► Grant ─► credential of ─► token swap ─► upstream ─► audit
-//!                                                                          the upstream
-//!  server    request_   credential   (the crate       authorize            upstream_       token_swap    (the crate    audit
-//!            target,                 phantomgate-                          credential,                   phantomgate-
-//!            route                   introspection)                        signing                       upstreams)
+//! listener ─► route ─► credential ─► introspection ─► message ─► authorize ─► Grant ─► credential of ─► token swap ─► upstream ─► audit
+//!                                                                                     the upstream
+//!  server    request_   credential   (the crate       mcp (and    authorize           upstream_       token_swap    (the crate    audit
+//!            target,                 phantomgate-     the crate                       credential,                   phantomgate-
+//!            route                   introspection)   phantomgate-mcp)                signing                       upstreams)
 //! ```
-//! [`admission::admit`] is that line as a function. [`proxy`] calls it from Pingora's phases; [`rejection`] maps every way
-//! out of it to an answer.
+//! [`proxy`] is that line, from Pingora's phases: [`admission::admit`] says who asks, [`mcp`] what for, where a route is an MCP
+//! endpoint, and [`authorize::authorize`] whether they may. [`rejection`] maps every way out of it to an answer.
 //!
 //! # What always holds
 //! 1. No byte of an agent's credential reaches an upstream, a log or an error.

@@ -271,6 +271,6 @@ async fn a_long_stream_holds_memory_flat() {
         }
     }
     let grown = world.gateway.resident_memory().saturating_sub(before.expect("a thousand events"));
-    println!("{count} events in {seconds} s, {grown} bytes more");
+    eprintln!("{count} events in {seconds} s, {grown} bytes more");
     assert!(grown < 1024 * 1024, "{grown} bytes more after {count} events");
 }
