@@ -118,6 +118,7 @@ fn named(version: &str, allowed: &[Revision]) -> Result<Revision, Refused> {
 
 /// The revision of a request that names none: the first with Streamable HTTP, or the one before it, which had no name for
 /// it either. `initialize` is the exception: before 2026-07-28 every revision begins with it and none has the header there.
+/// Where neither is spoken, 2026-07-28 has the missing header be the error; the revisions before it have none for it.
 fn unnamed(messages: &Messages, allowed: &[Revision]) -> Result<Revision, Refused> {
     let initialize = messages.single().map(Message::subject);
     if let Some(Subject::Initialize(proposed)) = initialize {
@@ -128,10 +129,11 @@ fn unnamed(messages: &Messages, allowed: &[Revision]) -> Result<Revision, Refuse
             .or_else(|| with_sessions().max()) // the server says which one it will be
             .ok_or_else(|| unsupported(proposed));
     }
-    [Revision::V2025_03_26, Revision::V2024_11_05]
-        .into_iter()
-        .find(|revision| allowed.contains(revision))
-        .ok_or_else(|| unsupported(Revision::V2025_03_26.as_str()))
+    let without_a_header = [Revision::V2025_03_26, Revision::V2024_11_05];
+    without_a_header.into_iter().find(|revision| allowed.contains(revision)).ok_or_else(|| {
+        let is_required = allowed.iter().any(|revision| revision.is_stateless());
+        if is_required { Refused::HeaderMismatch(VERSION) } else { unsupported(Revision::V2025_03_26.as_str()) }
+    })
 }
 
 fn unsupported(version: &str) -> Refused {
@@ -280,6 +282,7 @@ mod tests {
         assert_eq!(of(&[NEW], CALL, &[Revision::V2025_11_25]), unsupported("2026-07-28"));
         assert_eq!(any(&[(VERSION, &"x".repeat(1000))], OLD_CALL), unsupported(&"x".repeat(32)));
         assert_eq!(of(&[], OLD_CALL, &[Revision::V2025_11_25]), unsupported("2025-03-26"));
+        assert_eq!(of(&[], OLD_CALL, &[Revision::V2026_07_28]), mismatch(VERSION));
     }
 
     #[test]
