@@ -154,8 +154,8 @@ async fn rev2025_03_26_to_2025_11_25_transport_sending_messages_a_disconnection_
 
 #[tokio::test]
 async fn every_revision_transport_sending_messages_no_stream_is_closed_before_its_request_has_a_response() {
-    let world = open().await;
     for revision in EVERY_REVISION {
+        let world = open().await;
         let token = world.authorization_server.issue(json!({ "exp": now() + 2 }));
         let (events, mut body) = open_stream(&world, echo(&world, &token, revision)).await;
         events.send("{}").await;

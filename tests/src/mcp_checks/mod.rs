@@ -200,9 +200,9 @@ pub async fn run(target: &Target) -> Vec<Outcome> {
         "2025-03-26 authorization, token requirements",
         tokens::in_query(&probe).await,
     );
-    note("two credentials are refused", "RFC 6750 section 3.1", tokens::two(&probe).await);
+    note("two credentials are refused (SHOULD)", "RFC 6750 section 3.1", tokens::two(&probe).await);
     note(
-        "a token with too little is 403 insufficient_scope, with the scopes and the metadata (SHOULD)",
+        "a token with too little is 403 insufficient_scope, with scopes and metadata (SHOULD)",
         "2025-11-25 authorization, scope challenge handling",
         tokens::insufficient(&probe).await,
     );

@@ -104,37 +104,30 @@ impl<'a> Probe<'a> {
         self.client.get(url).header(header::ACCEPT, "application/json")
     }
 
-    /// The answer to a request. Of an event stream only the head is waited for: it may never end.
+    /// The answer to a request. Of an event stream only the head is waited for: it may never end. A session that begins is
+    /// ended.
     pub(super) async fn ask(&self, request: RequestBuilder) -> Finding<Reply> {
-        let mut response = match request.send().await {
-            Ok(response) => response,
-            Err(error) => return failed(format!("no answer: {}", reasons(&error))),
-        };
-        let (status, headers) = (response.status(), response.headers().clone());
-        let mut body = Vec::new();
-        while !is_event_stream(&headers) && body.len() < LONGEST {
-            match response.chunk().await {
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => break,
-                Err(error) => return failed(format!("{status}, but no whole answer: {}", reasons(&error))),
-            }
-        }
-        Ok(Reply { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
-    }
-
-    /// The answer to whoever sends this `Authorization` field: to `initialize`, or where that has no success, as with a
-    /// server of 2026-07-28, to `server/discover`. A session that begins is ended.
-    pub(super) async fn enter(&self, authorization: &str) -> Finding<Reply> {
-        let reply = self.ask(self.post(&initialize()).header(header::AUTHORIZATION, authorization)).await?;
-        if !reply.status.is_success() {
-            return self.ask(self.discover().header(header::AUTHORIZATION, authorization)).await;
-        }
+        let (client, request) = request.build_split();
+        let Ok(request) = request else { return failed("the request cannot be written") };
+        let authorization = request.headers().get(header::AUTHORIZATION).cloned();
+        let reply = receive(client.execute(request).await).await?;
         if let Some(session) = reply.headers.get("mcp-session-id") {
             let end = self.request(Method::DELETE).header("mcp-session-id", session);
+            let end = authorization.into_iter().fold(end, |end, value| end.header(header::AUTHORIZATION, value));
             // A server may not let clients end sessions; then it does so itself, later.
-            let _ = self.ask(end.header(header::AUTHORIZATION, authorization)).await;
+            let _ = end.send().await;
         }
         Ok(reply)
+    }
+
+    /// The answer to whoever sends this `Authorization` field: to `initialize`, or where that has no success, as with a server
+    /// of 2026-07-28, to `server/discover`.
+    pub(super) async fn enter(&self, authorization: &str) -> Finding<Reply> {
+        let reply = self.ask(self.post(&initialize()).header(header::AUTHORIZATION, authorization)).await?;
+        if reply.status.is_success() {
+            return Ok(reply);
+        }
+        self.ask(self.discover().header(header::AUTHORIZATION, authorization)).await
     }
 
     fn discover(&self) -> RequestBuilder {
@@ -231,6 +224,23 @@ impl Reply {
         let wanted: Vec<_> = statuses.iter().map(u16::to_string).collect();
         failed(format!("{what}: {} instead of {}", self.status, wanted.join(" or ")))
     }
+}
+
+async fn receive(response: reqwest::Result<reqwest::Response>) -> Finding<Reply> {
+    let mut response = match response {
+        Ok(response) => response,
+        Err(error) => return failed(format!("no answer: {}", reasons(&error))),
+    };
+    let (status, headers) = (response.status(), response.headers().clone());
+    let mut body = Vec::new();
+    while !is_event_stream(&headers) && body.len() < LONGEST {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => break,
+            Err(error) => return failed(format!("{status}, but no whole answer: {}", reasons(&error))),
+        }
+    }
+    Ok(Reply { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
 }
 
 fn as_message(request: RequestBuilder, message: &Value) -> RequestBuilder {
