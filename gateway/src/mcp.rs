@@ -34,7 +34,8 @@ use crate::upstream_credential::DerivedCredentials;
 use policy::{Granted, Policy};
 use session::{InUse, Owner, Session, SessionFault, Sessions};
 
-const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+/// The session that a request is part of, up to 2025-11-25.
+pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// What makes a route an MCP endpoint.
 pub struct McpEndpoint {
@@ -57,6 +58,8 @@ pub struct McpEndpoint {
 /// What is known of a request to an MCP endpoint.
 #[derive(Default)]
 pub struct McpRequest {
+    /// Of which revision it is, where it says so.
+    pub revision: Option<Revision>,
     /// What it says; none but with POST.
     pub messages: Option<Messages>,
     /// The session it is part of.
@@ -79,20 +82,20 @@ impl McpEndpoint {
         }
     }
 
-    /// Checks what a POST says against its own headers, and against what is spoken here.
+    /// Checks what a POST says against its own headers, and against what is spoken here; gives its revision.
     ///
     /// # Errors
     /// A [`Rejection`] with the error code that the specification has for it.
-    pub fn check_messages(&self, headers: &HeaderMap, messages: &Messages) -> Result<(), Rejection> {
-        check(headers, messages, &self.revisions).map(|_| ()).map_err(|refused| self.refused(refused))
+    pub fn check_messages(&self, headers: &HeaderMap, messages: &Messages) -> Result<Revision, Rejection> {
+        check(headers, messages, &self.revisions).map_err(|refused| self.refused(refused))
     }
 
-    /// Checks the headers of a request without a message.
+    /// Checks the headers of a request without a message; gives its revision, if it says one.
     ///
     /// # Errors
     /// As [`Self::check_messages`].
-    pub fn check_version(&self, headers: &HeaderMap) -> Result<(), Rejection> {
-        check_version_header(headers, &self.revisions).map(|_| ()).map_err(|refused| self.refused(refused))
+    pub fn check_version(&self, headers: &HeaderMap) -> Result<Option<Revision>, Rejection> {
+        check_version_header(headers, &self.revisions).map_err(|refused| self.refused(refused))
     }
 
     fn refused(&self, refused: Refused) -> Rejection {
@@ -171,6 +174,12 @@ impl McpEndpoint {
 }
 
 impl McpRequest {
+    /// Whether a session that it names counts for nothing, as in the revisions without sessions. Then the upstream must not
+    /// hear of it either: it may be somebody else's.
+    pub fn ignores_sessions(&self) -> bool {
+        self.revision.is_some_and(Revision::is_stateless)
+    }
+
     /// The method of its first message.
     pub fn method(&self) -> Option<&str> {
         self.messages.as_ref()?.iter().next()?.method()

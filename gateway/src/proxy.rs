@@ -20,7 +20,7 @@ use crate::context::{Admitted, InFlight, RequestContext};
 use crate::credential;
 use crate::downstream::{Duties, STREAM_CUT, Slot, UNFILTERABLE};
 use crate::gateway::Gateway;
-use crate::mcp::McpEndpoint;
+use crate::mcp::{McpEndpoint, SESSION_ID};
 use crate::rejection::{MalformedRequest, Rejection, UpstreamFault};
 use crate::request_body;
 use crate::request_target::{RequestTarget, check_form};
@@ -70,7 +70,9 @@ impl Proxy {
         };
         let grant = authorize(caller, context.mcp.messages.as_ref())?;
         let request = session.req_header();
-        if let Some(mcp) = &route.mcp {
+        if let Some(mcp) = &route.mcp
+            && !context.mcp.ignores_sessions()
+        {
             context.mcp.session = mcp.enter_session(request, &grant, now)?;
         }
         let credential = upstream_credential::obtain(&grant, request, now).await?;
@@ -108,7 +110,7 @@ async fn read_message(
     let request = session.req_header();
     McpEndpoint::check_head(request)?;
     if request.method != Method::POST {
-        mcp.check_version(&request.headers)?;
+        context.mcp.revision = mcp.check_version(&request.headers)?;
         return Ok(None);
     }
     // Whatever is refused from here on is a JSON-RPC request, even if its id cannot be told.
@@ -117,7 +119,7 @@ async fn read_message(
     let messages = Messages::parse(&body).map_err(Rejection::MalformedMessage)?;
     *id = messages.id();
     let messages = context.mcp.messages.insert(messages);
-    mcp.check_messages(&session.req_header().headers, messages)?;
+    context.mcp.revision = Some(mcp.check_messages(&session.req_header().headers, messages)?);
     Ok(Some(body))
 }
 
@@ -190,6 +192,9 @@ impl ProxyHttp for Proxy {
         let Admitted { grant, credential } = context.admitted.as_ref().ok_or_else(no_grant)?;
         let authority = context.authority.as_deref().ok_or_else(no_grant)?;
         token_swap::swap(grant, credential, authority, &context.request_id, header)?;
+        if context.mcp.ignores_sessions() {
+            header.remove_header(&SESSION_ID);
+        }
         if context.slot.is_some() {
             // The body is here already, and the answer is to be read.
             header.remove_header(&header::EXPECT);

@@ -151,9 +151,7 @@ fn document(name: &str, protection: &Protection) -> Value {
         "authorization_servers": [protection.authorization_server],
         "bearer_methods_supported": ["header"],
     });
-    // A refresh token is between the client and its authorization server: no scope of a resource.
-    let scopes = protection.scopes_supported.iter().map(|scope| scope.as_str());
-    let scopes: Vec<_> = scopes.filter(|scope| *scope != "offline_access").collect();
+    let scopes: Vec<_> = protection.scopes_supported.iter().map(|scope| scope.as_str()).collect();
     if let (false, Some(members)) = (scopes.is_empty(), document.as_object_mut()) {
         members.insert("scopes_supported".to_owned(), json!(scopes));
     }

@@ -88,7 +88,7 @@ async fn rfc9728_s3_3_no_field_of_a_request_changes_the_resource() {
 #[tokio::test]
 async fn rfc9728_s2_scopes_are_those_of_the_route_and_of_all_its_rules_each_once() {
     let mut given = Given::new().await;
-    given.config["routes"][0]["scopes"] = json!(["mcp:read", "offline_access"]);
+    given.config["routes"][0]["scopes"] = json!(["mcp:read"]);
     given.config["routes"][0]["mcp"] = json!({
         "default": { "scopes": ["mcp:use"] },
         "tools": { "a": { "scopes": ["mcp:read", "tools:a"] }, "b": "allow", "c-*": { "scopes": ["tools:c"] } },

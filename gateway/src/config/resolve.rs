@@ -226,6 +226,15 @@ impl Resolver<'_> {
         ScopeSet::from_iter(scopes)
     }
 
+    /// Scopes that a request is asked for.
+    fn demanded_scopes(&mut self, path: &[Step], texts: &[String]) -> ScopeSet {
+        if let Some(position) = texts.iter().position(|text| text == "offline_access") {
+            let reason = "\"offline_access\" asks for a refresh token, which is between a client and its authorization server; remove it";
+            self.fault::<()>(&below(path, position), reason);
+        }
+        self.scopes(path, texts)
+    }
+
     fn look_up(&mut self, path: &[Step], what: &str, name: &str, names: &Names<'_>) -> Option<usize> {
         if let Some(position) = names.names.iter().position(|known| *known == name) {
             return Some(position);

@@ -193,3 +193,18 @@ async fn the_address_that_http_sse_has_for_messages_belongs_to_who_posts_there_f
     post(&bob, "b").await.assert_status(200);
     post(&alice, "a").await.assert_status(200);
 }
+
+#[tokio::test]
+async fn in_2026_07_28_a_session_counts_for_nothing_and_opens_no_other() {
+    let world = endpoint(json!({})).await;
+    begin(&world, &of(&world, json!({ "sub": "alice" })), "s-1").await;
+    let bob = of(&world, json!({ "sub": "bob" }));
+    let version = "2026-07-28";
+    let meta = json!({ "_meta": { "io.modelcontextprotocol/protocolVersion": version } });
+    let request = world.call(&bob, "tools/list", &meta).header("mcp-protocol-version", version);
+
+    let answer = request.header("mcp-method", "tools/list").header("mcp-session-id", "s-1").answer().await;
+
+    answer.assert_status(200);
+    assert!(world.upstream.received()[1].headers.get("mcp-session-id").is_none());
+}

@@ -99,7 +99,7 @@ impl Resolver<'_> {
                 );
                 Rule::Deny
             }
-            document::Rule::Scopes(texts) => Rule::Scopes(self.scopes(&below(path, "scopes"), texts)),
+            document::Rule::Scopes(texts) => Rule::Scopes(self.demanded_scopes(&below(path, "scopes"), texts)),
         }
     }
 

@@ -114,7 +114,7 @@ impl Resolver<'_> {
         for (position, audience) in route.audiences.iter().enumerate() {
             audiences.extend(self.present(&path!["routes", index, "audiences", position], audience));
         }
-        let scopes = self.scopes(&path!["routes", index, "scopes"], &route.scopes);
+        let scopes = self.demanded_scopes(&path!["routes", index, "scopes"], &route.scopes);
         let credential = self.required(index, "credential", route.credential.as_ref());
         let credential = credential.and_then(|credential| self.credential(index, credential, parts));
         if let (Some(server), Some(accepts), Some(credential)) = (server, accepts, &credential) {
