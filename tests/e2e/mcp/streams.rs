@@ -249,7 +249,7 @@ async fn quiet(mcp: Value) -> World {
     given.start().await
 }
 
-/// For 20 seconds, or for as many as `PHANTOMGATE_STREAM_SECONDS` says.
+/// With an event each millisecond, for 20 seconds or for as many as `PHANTOMGATE_STREAM_SECONDS` says.
 #[tokio::test]
 async fn a_long_stream_holds_memory_flat() {
     let world = quiet(json!({ "tools": { "slow": "allow" } })).await;
@@ -257,20 +257,18 @@ async fn a_long_stream_holds_memory_flat() {
     let token = world.authorization_server.issue(json!({ "exp": now() + seconds + 600 }));
     let (events, mut body) = call(&world, &token).await;
     let data = "x".repeat(1_000);
-    let mut count = 0_usize;
+    let mut rate = tokio::time::interval(Duration::from_millis(1));
     let mut before = None;
-    let began = now();
-    while now() < began + seconds {
-        for _ in 0..100 {
-            passes(&events, &mut body, &data).await;
-        }
-        count += 100;
+    for count in 0..seconds * 1_000 {
+        rate.tick().await;
+        passes(&events, &mut body, &data).await;
         // After the first events, which make all buffers as large as they get.
         if count == 1_000 {
             before = Some(world.gateway.resident_memory());
         }
     }
     let grown = world.gateway.resident_memory().saturating_sub(before.expect("a thousand events"));
-    eprintln!("{count} events in {seconds} s, {grown} bytes more");
-    assert!(grown < 1024 * 1024, "{grown} bytes more after {count} events");
+    eprintln!("{grown} bytes more after {seconds} s");
+    // The kernel makes a huge page of 2 MiB out of small ones and the room between them now and then.
+    assert!(grown < 5 * 1024 * 1024, "{grown} bytes more");
 }
