@@ -152,6 +152,19 @@ fn the_route_in_the_readme_is_valid() {
 }
 
 #[test]
+fn the_mcp_endpoint_in_the_documentation_is_valid() {
+    let document = include_str!("../../../docs/mcp.md");
+    let (_, block) = document.split_once("```yaml\n").unwrap();
+    let (block, _) = block.split_once("```").unwrap();
+    let rest = "listeners: [{ address: '127.0.0.1:8080' }]\nsigning: { issuer: https://mcp.example.com }\n\
+                upstreams: { users-mcp: { endpoints: ['http://127.0.0.1:3000'] } }\n";
+    let text = format!("{rest}{block}").replace("{ file: secrets/main }", "{ env: PATH }");
+    if let Err(report) = parse_with_secrets(&text) {
+        panic!("{report}");
+    }
+}
+
+#[test]
 fn every_authorization_server_in_the_documentation_is_configured_validly() {
     let document = include_str!("../../../docs/authorization-servers.md");
     let mut blocks = document.split("```yaml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0);
