@@ -123,7 +123,8 @@ pub(crate) struct Upstream {
 pub(crate) struct Timeouts {
     /// Until a connection stands, TLS included, 10ms to 60s.
     pub(crate) connect: Span,
-    /// The longest silence of an upstream, before its first byte or in a stream, 1s to 24h.
+    /// The longest silence of an upstream, before its first byte or in a stream, 1s to 1h. Pingora's timers are kept for as
+    /// long: under constant traffic each processor takes about 1.4 MB for each minute of it.
     pub(crate) idle_stream: Span,
 }
 

@@ -186,7 +186,7 @@ impl Resolver<'_> {
         let connect = path!["upstreams", name, "timeouts", "connect"];
         let connect = self.span(&connect, upstream.timeouts.connect, "10ms"..="60s");
         let idle_stream = path!["upstreams", name, "timeouts", "idle_stream"];
-        let idle_stream = self.span(&idle_stream, upstream.timeouts.idle_stream, "1s"..="24h");
+        let idle_stream = self.span(&idle_stream, upstream.timeouts.idle_stream, "1s"..="1h");
         let timeouts = Timeouts { connect: connect?.0, idle_stream: idle_stream?.0 };
         Some(phantomgate_upstreams::Config { name: name.to_owned(), endpoints, timeouts })
     }
