@@ -64,6 +64,8 @@ pub struct McpRequest {
     pub messages: Option<Messages>,
     /// The session it is part of.
     pub session: Option<InUse>,
+    /// Lists in its answer are filtered.
+    pub is_filtered: bool,
 }
 
 impl McpEndpoint {

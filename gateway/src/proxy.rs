@@ -78,6 +78,7 @@ impl Proxy {
         let credential = upstream_credential::obtain(&grant, request, now).await?;
         if let Some(mcp) = &route.mcp {
             let visibility = mcp.visibility(&grant, context.mcp.messages.as_ref());
+            context.mcp.is_filtered = visibility.is_some();
             if body.is_some() || visibility.is_some() {
                 context.slot = Some(Slot::install(session, Duties { body, visibility }));
             }
@@ -195,10 +196,11 @@ impl ProxyHttp for Proxy {
         if context.mcp.ignores_sessions() {
             header.remove_header(&SESSION_ID);
         }
-        if context.slot.is_some() {
-            // The body is here already, and the answer is to be read.
-            header.remove_header(&header::EXPECT);
+        if context.mcp.is_filtered {
             header.remove_header(&header::ACCEPT_ENCODING);
+        }
+        if context.mcp.messages.is_some() {
+            header.remove_header(&header::EXPECT); // the body is here already
         }
         Ok(())
     }

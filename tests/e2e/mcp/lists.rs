@@ -183,9 +183,11 @@ async fn a_result_of_a_tool_is_never_touched() {
     let token = world.valid_token();
     world.upstream.answer_with("application/json", TOOLS);
 
-    let answer = world.call(&token, "tools/call", &json!({ "name": "echo" })).answer().await;
+    let request = world.call(&token, "tools/call", &json!({ "name": "echo" })).header("accept-encoding", "gzip");
+    let answer = request.answer().await;
 
     assert_eq!(answer.assert_status(200).body, TOOLS);
+    assert_eq!(world.upstream.only_request().header("accept-encoding"), "gzip");
 }
 
 const GZIP: &[u8] = &[
