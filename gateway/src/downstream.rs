@@ -80,6 +80,7 @@ impl Slot {
             filter: None,
             boundary: EventBoundary::default(),
             stream_end: None,
+            is_plain: true,
             is_cut: false,
         };
         *session.downstream_session = HttpSession::new_custom(Box::new(downstream));
@@ -116,6 +117,8 @@ struct Downstream {
     boundary: EventBoundary,
     /// There while the answer is an event stream with an end. In a lock because it must be `Sync`; it is never locked.
     stream_end: Option<Mutex<StreamEnd>>,
+    /// The answer goes out as it is read by its client: an event of ours can be put in.
+    is_plain: bool,
     /// The stream has been ended; nothing more may follow.
     is_cut: bool,
 }
@@ -130,6 +133,7 @@ impl Downstream {
     /// What is to be done is known when the answer begins.
     fn begin(&mut self, header: &mut ResponseHeader) -> Result<()> {
         self.stream_end = self.slot.0.stream_end.lock().take().map(Mutex::new);
+        self.is_plain = !header.headers.contains_key(header::CONTENT_ENCODING);
         // An error is passed on as it is: clients look at what it says.
         let Some(visibility) = self.visibility.take().filter(|_| header.status.is_success()) else { return Ok(()) };
         let filter = ListFilter::new(&header.headers, visibility, LARGEST_LIST).map_err(unfilterable)?;
@@ -139,6 +143,7 @@ impl Downstream {
         }
         if filter.is_decoding() {
             header.remove_header(&header::CONTENT_ENCODING);
+            self.is_plain = true;
         }
         // It would be the validator of another list.
         header.remove_header(&header::ETAG);
@@ -201,7 +206,7 @@ impl Downstream {
     /// the client comes back at once and is told to get a new token. In the middle of an event it can only break off.
     async fn cut(&mut self, last_event: Bytes) -> Box<Error> {
         self.is_cut = true;
-        if self.boundary.is_between_events() {
+        if self.is_plain && self.boundary.is_between_events() {
             let written = self.inner.write_response_body(last_event, true).await;
             self.slot.0.is_finished.store(written.is_ok(), Ordering::Relaxed);
         }

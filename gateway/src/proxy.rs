@@ -112,6 +112,8 @@ async fn read_message(
     McpEndpoint::check_head(request)?;
     if request.method != Method::POST {
         context.mcp.revision = mcp.check_version(&request.headers)?;
+        // HTTP/2 need not announce content: only the end of the request shows that there is none.
+        request_body::read(session, 0).await.map_err(|_| Rejection::UnsupportedMediaType)?;
         return Ok(None);
     }
     // Whatever is refused from here on is a JSON-RPC request, even if its id cannot be told.

@@ -269,6 +269,21 @@ async fn get_and_delete_are_authenticated_and_carry_no_message() {
     }
 }
 
+#[tokio::test]
+async fn http_2_content_that_is_not_announced_is_found_all_the_same() {
+    let world = endpoint(json!({ "default": "allow" })).await;
+    let token = world.valid_token();
+    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    for (content, status) in [(r#"{"jsonrpc":"2.0"}"#, 415), ("", 200)] {
+        let body = reqwest::Body::wrap_stream(iter([Ok::<_, std::io::Error>(content)]));
+
+        let answer = client.get(world.url("/mcp")).bearer_auth(&token).body(body).answer().await;
+
+        answer.assert_status(status);
+    }
+    assert_eq!(world.upstream.only_request().body(), "");
+}
+
 // --- headers beside the message ---------------------------------------------------------------------------------------
 
 #[tokio::test]

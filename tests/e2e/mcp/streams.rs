@@ -166,6 +166,20 @@ async fn in_the_middle_of_an_event_a_stream_breaks_off() {
 }
 
 #[tokio::test]
+async fn a_compressed_stream_breaks_off() {
+    let world = endpoint(json!({ "default": "allow" })).await;
+    let token = world.valid_token();
+    world.upstream.add_header("content-encoding", "gzip");
+    let (events, mut body) = call(&world, &token).await;
+    // What is sent here only has to look like the end of an event.
+    passes(&events, &mut body, "{}").await;
+
+    world.revoke(json!({ "token": token })).await;
+
+    assert!(next(&mut body).await.unwrap().is_err(), "plain text in it would be read as something else");
+}
+
+#[tokio::test]
 async fn http_2_streams_are_cut_too() {
     let world = endpoint(json!({ "default": "allow" })).await;
     let token = world.authorization_server.issue(json!({ "exp": now() + 2 }));
