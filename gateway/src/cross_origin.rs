@@ -47,6 +47,9 @@ const PREFLIGHT_VARY: HeaderValue =
 
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
+/// What lets any page read an answer: for what is public, and for what is not there.
+pub const PUBLIC: (HeaderName, HeaderValue) = (ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+
 /// What the browser says of a request's origin and of what it is about to send. It was for us, and is not passed on.
 pub const REQUEST_FIELDS: [HeaderName; 3] = [ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_REQUEST_HEADERS];
 

@@ -18,6 +18,7 @@ use crate::answer::Answer;
 use crate::authorize::{Grant, authorize};
 use crate::context::{Admitted, InFlight, RequestContext};
 use crate::credential;
+use crate::cross_origin;
 use crate::downstream::{Duties, STREAM_CUT, Slot, UNFILTERABLE};
 use crate::gateway::Gateway;
 use crate::mcp::{McpEndpoint, SESSION_ID};
@@ -27,6 +28,7 @@ use crate::request_target::{RequestTarget, check_form};
 use crate::respond;
 use crate::token_swap;
 use crate::upstream_credential;
+use crate::well_known;
 
 /// How many endpoints are tried before a request is given up.
 const CONNECTION_ATTEMPTS: usize = 3;
@@ -55,7 +57,14 @@ impl Proxy {
         if let Some(answer) = self.gateway.well_known.answer(request, &target, self.gateway.signer.as_deref()).await? {
             return Ok(Verdict::Answer(answer));
         }
-        let route = context.route.insert(self.gateway.routes.find(&target)?.clone()).clone();
+        let route = match self.gateway.routes.find(&target) {
+            Ok(route) => context.route.insert(route.clone()).clone(),
+            // Whether there is such a document is for any page to know.
+            Err(rejection) => match well_known::preflight(request, &target) {
+                Some(answer) => return Ok(Verdict::Answer(answer)),
+                None => return Err(rejection),
+            },
+        };
         // Before a token is asked for, which a browser's preflight cannot carry.
         if let Some(mcp) = &route.mcp
             && let Some(answer) = mcp.cross_origin.check(request)?
@@ -94,8 +103,13 @@ impl Proxy {
         };
         let route = context.route.as_deref();
         let mut answer = rejection.answer(route.and_then(|route| route.protection.as_ref()), id.as_ref());
-        if let Some(mcp) = route.and_then(|route| route.mcp.as_ref()) {
-            answer.headers.extend(mcp.cross_origin.fields(&session.req_header().headers));
+        match route {
+            Some(route) => {
+                let mcp = route.mcp.iter();
+                answer.headers.extend(mcp.flat_map(|mcp| mcp.cross_origin.fields(&session.req_header().headers)));
+            }
+            None if well_known::is_below(session.req_header().uri.path()) => answer.headers.push(cross_origin::PUBLIC),
+            None => {}
         }
         respond::send(session, answer).await
     }

@@ -17,7 +17,9 @@ const BODY_PATIENCE: Duration = Duration::from_secs(2);
 /// The largest body that is read for the id of a refused request: what Pingora keeps.
 const LARGEST_BODY: u64 = 64 * 1024;
 
-/// Sends `answer`. The connection can be used again afterwards.
+/// Sends `answer`. The connection can be used again afterwards, unless the client is still sending: then it closes, but only
+/// once the client has stopped, or has had time to. A connection that is closed with something unread in it is reset, and its
+/// client may lose the answer that would have told it why (RFC 9112 §9.6).
 ///
 /// # Errors
 /// When the client is gone.
@@ -36,6 +38,10 @@ pub async fn send(session: &mut Session, answer: Answer) -> pingora::Result<()> 
     session.write_response_header(Box::new(header), !has_body).await?;
     if has_body {
         session.write_response_body(Some(answer.body), true).await?;
+    }
+    let is_http_1 = session.as_http1().is_some();
+    if is_http_1 && !session.is_body_done() && !session.req_header().headers.contains_key(header::EXPECT) {
+        let _ = session.downstream_session.drain_request_body().await;
     }
     Ok(())
 }

@@ -86,7 +86,7 @@ impl WellKnown {
         target: &RequestTarget<'_>,
         signer: Option<&Signer>,
     ) -> Result<Option<Answer>, Rejection> {
-        if !target.path.starts_with(PREFIX) {
+        if !is_below(target.path) {
             return Ok(None);
         }
         let document = match target.path {
@@ -108,8 +108,7 @@ impl WellKnown {
         let headers = vec![
             (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
             (header::CACHE_CONTROL, CACHE_CONTROL),
-            // Public documents, which browser clients read from other origins.
-            (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
+            cross_origin::PUBLIC,
         ];
         Ok(Some(Answer { status: StatusCode::OK, headers, body }))
     }
@@ -119,6 +118,17 @@ impl WellKnown {
         let find = |documents: &HashMap<String, Document>| documents.get(target.path).cloned();
         by_host.and_then(find).or_else(|| self.documents.get(&None).and_then(find))
     }
+}
+
+/// Whether public documents are looked for at `path`. Clients try several of these addresses, and go on to the next when one
+/// is 404; in a browser they see that only where any page may read the answer.
+pub fn is_below(path: &str) -> bool {
+    path.starts_with(PREFIX)
+}
+
+/// The answer to a preflight for a document that is not there, so that a page learns that it is not.
+pub fn preflight(request: &request::Parts, target: &RequestTarget<'_>) -> Option<Answer> {
+    is_below(target.path).then(|| cross_origin::preflight_of_document(request)).flatten()
 }
 
 impl Document {

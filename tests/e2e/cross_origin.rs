@@ -369,3 +369,16 @@ async fn any_page_may_read_the_well_known_documents_whatever_headers_it_sends() 
     }
     world.request(Method::OPTIONS, "/.well-known/jwks.json").answer().await.assert_status(405);
 }
+
+#[tokio::test]
+async fn any_page_may_see_that_a_public_document_is_not_there() {
+    let world = with_origins(&[INSPECTOR]).await;
+    let document = "/.well-known/openid-configuration";
+
+    let answer = preflight(&world, document, "https://elsewhere.example").answer().await;
+    assert_eq!(answer.assert_status(204).header("access-control-allow-origin"), "*");
+    let answer = world.get(document).header("origin", "https://elsewhere.example").answer().await;
+    assert_eq!(answer.assert_status(404).header("access-control-allow-origin"), "*");
+    let answer = world.get("/nothing").header("origin", "https://elsewhere.example").answer().await;
+    assert_eq!(answer.assert_status(404).headers.get("access-control-allow-origin"), None);
+}

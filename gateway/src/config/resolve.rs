@@ -8,18 +8,18 @@ macro_rules! path {
 
 mod authorization_server;
 mod credential;
+mod listener;
 mod mcp;
 mod pem;
 mod route;
+mod upstream;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
 
 use phantomgate_introspection::{Issuer, Scope, ScopeHierarchy, ScopeSet, Secret};
-use phantomgate_upstreams::{EndpointUrl, Timeouts};
 use zeroize::Zeroizing;
 
 use super::document;
@@ -27,7 +27,7 @@ use super::findings::{Findings, did_you_mean};
 use super::read::Read;
 use super::tree::{Node, Step};
 use super::values::Span;
-use super::{AdminConfig, Config, CredentialConfig, RouteConfig, SigningConfig};
+use super::{Config, CredentialConfig, RouteConfig, SigningConfig};
 
 pub(crate) fn resolve(read: Read, folder: &Path) -> Result<Config, Findings> {
     let Read { document, tree, findings } = read;
@@ -110,51 +110,6 @@ impl Resolver<'_> {
         })
     }
 
-    fn listeners(&mut self, listeners: &[document::Listener]) -> Option<Vec<SocketAddr>> {
-        if listeners.is_empty() && !self.tree.was_removed(&path!["listeners"]) {
-            return self.fault(&path!["listeners"], "is empty; add at least one address to listen on");
-        }
-        let mut addresses = Vec::new();
-        for (index, listener) in listeners.iter().enumerate() {
-            let path = path!["listeners", index, "address"];
-            let Some(address) = self.address(&path, &listener.address) else { continue };
-            if address.port() != 0 && addresses.contains(&address) {
-                self.fault::<()>(&path, format!("{address} is listened on already; leave one of them out"));
-            } else {
-                addresses.push(address);
-            }
-        }
-        Some(addresses)
-    }
-
-    fn admin(&mut self, admin: &document::Admin, listeners: &[SocketAddr]) -> Option<AdminConfig> {
-        let path = path!["admin", "address"];
-        let address = self.address(&path, &admin.address);
-        let token = admin.token.as_ref().map(|token| self.secret(&path!["admin", "token"], token));
-        let address = address?;
-        let collides = |other: &&SocketAddr| {
-            let same_ip = address.ip() == other.ip() || address.ip().is_unspecified() || other.ip().is_unspecified();
-            address.port() != 0 && address.port() == other.port() && same_ip
-        };
-        if let Some(other) = listeners.iter().find(collides) {
-            self.fault::<()>(&path, format!("requests of agents arrive on {other}; choose another port"));
-        }
-        if !address.ip().is_loopback() && token.is_none() && !self.tree.was_removed(&path!["admin", "token"]) {
-            let reason = format!("{address} can be reached from elsewhere; add `token`, or choose a loopback address");
-            self.fault::<()>(&path, reason);
-        }
-        Some(AdminConfig { address, token: all_or_nothing(token)? })
-    }
-
-    fn address(&mut self, path: &[Step], text: &str) -> Option<SocketAddr> {
-        match text.parse() {
-            Ok(address) => Some(address),
-            Err(_) => {
-                self.fault(path, format!("{text:?} is no IP address with a port; write one such as 127.0.0.1:8080"))
-            }
-        }
-    }
-
     fn signing(&mut self, signing: &document::Signing) -> Option<SigningConfig> {
         let issuer = match Issuer::parse(&signing.issuer) {
             Ok(issuer) => Some(issuer.as_str().to_owned()),
@@ -167,28 +122,6 @@ impl Resolver<'_> {
             keys: self.folder.join(&signing.keys),
             lifetime: lifetime?.0,
         })
-    }
-
-    fn upstream(&mut self, name: &str, upstream: &document::Upstream) -> Option<phantomgate_upstreams::Config> {
-        if upstream.endpoints.is_empty() && !self.tree.was_removed(&path!["upstreams", name, "endpoints"]) {
-            return self.fault(&path!["upstreams", name, "endpoints"], "is empty; add at least one URL");
-        }
-        let mut endpoints = Vec::new();
-        for (index, text) in upstream.endpoints.iter().enumerate() {
-            match EndpointUrl::from_str(text) {
-                Ok(endpoint) => endpoints.push(endpoint),
-                Err(error) => {
-                    let path = path!["upstreams", name, "endpoints", index];
-                    self.fault::<()>(&path, format!("{text:?}: {error}"));
-                }
-            }
-        }
-        let connect = path!["upstreams", name, "timeouts", "connect"];
-        let connect = self.span(&connect, upstream.timeouts.connect, "10ms"..="60s");
-        let idle_stream = path!["upstreams", name, "timeouts", "idle_stream"];
-        let idle_stream = self.span(&idle_stream, upstream.timeouts.idle_stream, "1s"..="1h");
-        let timeouts = Timeouts { connect: connect?.0, idle_stream: idle_stream?.0 };
-        Some(phantomgate_upstreams::Config { name: name.to_owned(), endpoints, timeouts })
     }
 
     fn secret(&mut self, path: &[Step], source: &document::Secret) -> Option<Secret> {
