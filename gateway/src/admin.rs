@@ -26,7 +26,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use self::connection::Connections;
-use crate::gateway::Gateway;
+use crate::gateway::Current;
 use crate::metrics::Exposition;
 
 /// The time for one request.
@@ -42,7 +42,7 @@ pub struct Admin {
 
 /// What requests are answered from.
 struct Operations {
-    gateway: Arc<Gateway>,
+    current: Current,
     token: Option<Secret>,
     exposition: Option<Exposition>,
     /// Whether the gateway is about to end.
@@ -53,12 +53,12 @@ impl Admin {
     /// Serves until `ended` says so.
     pub async fn serve(
         self,
-        gateway: Arc<Gateway>,
+        current: Current,
         exposition: Option<Exposition>,
         stopping: watch::Receiver<bool>,
         mut ended: watch::Receiver<bool>,
     ) {
-        let operations = Arc::new(Operations { gateway, token: self.token, exposition, stopping });
+        let operations = Arc::new(Operations { current, token: self.token, exposition, stopping });
         let connections = match Connections::new(self.listener) {
             Ok(connections) => connections,
             Err(error) => return tracing::error!(%error, "cannot serve the admin listener"),
@@ -156,7 +156,7 @@ async fn exposition(State(operations): State<Arc<Operations>>) -> Response {
     let Some(exposition) = &operations.exposition else {
         return Problem(StatusCode::NOT_FOUND, "Nothing is counted").into_response();
     };
-    for server in &operations.gateway.authorization_servers {
+    for server in &operations.current.get().authorization_servers {
         server.introspector.report();
     }
     let content_type = "text/plain; version=0.0.4; charset=utf-8";

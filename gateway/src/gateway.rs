@@ -1,12 +1,18 @@
 //! What a configuration becomes: everything that requests run on, built once and shared.
+//!
+//! A new configuration takes the place of the old one while requests are under way. What it leaves unchanged is taken
+//! over, with all that it knows: token caches, revocations, sessions, connections to upstreams. A request runs to its end on
+//! the configuration it began with.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use phantomgate_introspection::{BuildError, Introspector, NumericDate};
 use phantomgate_upstreams::Upstream;
 
 use crate::config::{
-    ChallengeScopes, Config, CredentialConfig, McpConfig, ProtectionConfig, RouteConfig, SigningConfig,
+    ChallengeScopes, Config, CredentialConfig, McpConfig, ProtectionConfig, RouteConfig, SignedConfig, SigningConfig,
 };
 use crate::cross_origin::CrossOrigin;
 use crate::mcp::McpEndpoint;
@@ -22,16 +28,26 @@ use crate::well_known::WellKnown;
 
 /// A configuration at work.
 pub struct Gateway {
+    /// What it was built from.
+    pub config: Config,
+    /// Which one it is: they are counted from 1.
+    pub generation: u64,
     /// Which requests go where.
     pub routes: RouteTable,
     /// Our own documents.
     pub well_known: WellKnown,
     /// Signs our JWTs; none when no route needs it.
     pub signer: Option<Arc<Signer>>,
-    /// All authorization servers.
+    /// All authorization servers, in the order of the configuration.
     pub authorization_servers: Vec<AuthorizationServer>,
-    /// All upstreams.
+    /// All upstreams, in the order of the configuration.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// The sessions at each upstream.
+    sessions: Vec<Arc<Sessions>>,
+    /// All routes, in the order of the configuration.
+    all_routes: Vec<Arc<Route>>,
+    /// Under which keys signed credentials are kept.
+    signed_keys: HashMap<SignedConfig, CredentialKey>,
 }
 
 /// An authorization server of the configuration.
@@ -40,6 +56,27 @@ pub struct AuthorizationServer {
     pub name: String,
     /// Knows its tokens.
     pub introspector: Introspector<DerivedCredentials>,
+}
+
+/// The configuration at work now. Another may take its place at any moment: whoever needs several things of it asks once.
+#[derive(Clone)]
+pub struct Current(Arc<ArcSwap<Gateway>>);
+
+impl Current {
+    /// Begins with `gateway`.
+    pub fn new(gateway: Gateway) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(gateway)))
+    }
+
+    /// What is at work now.
+    pub fn get(&self) -> Arc<Gateway> {
+        self.0.load_full()
+    }
+
+    /// Puts `gateway` to work.
+    pub fn replace(&self, gateway: Gateway) {
+        self.0.store(Arc::new(gateway));
+    }
 }
 
 /// Why a valid configuration cannot be put to work.
@@ -74,31 +111,72 @@ impl Gateway {
     ///
     /// # Errors
     /// [`GatewayError`].
-    pub fn build(config: &Config, now: NumericDate) -> Result<Self, GatewayError> {
-        let signer = config.signing.as_ref().map(|signing| open_signer(signing, now)).transpose()?;
-        let authorization_servers: Vec<_> =
-            config.authorization_servers.iter().map(authorization_server).collect::<Result<Vec<_>, _>>()?;
-        let upstreams: Vec<_> = config
+    pub fn build(config: Config, now: NumericDate) -> Result<Self, GatewayError> {
+        Self::after(None, config, now)
+    }
+
+    /// Builds what takes the place of this one. Nothing of this one changes: it can go on if the other is not wanted.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub fn succeed(&self, config: Config, now: NumericDate) -> Result<Self, GatewayError> {
+        Self::after(Some(self), config, now)
+    }
+
+    fn after(previous: Option<&Self>, config: Config, now: NumericDate) -> Result<Self, GatewayError> {
+        let previous = previous.map(Previous::new);
+        let previous = previous.as_ref();
+        let kept_signer = previous.filter(|previous| previous.gateway.config.signing == config.signing);
+        let signer = match kept_signer {
+            Some(previous) => previous.gateway.signer.clone(),
+            None => config.signing.as_ref().map(|signing| open_signer(signing, now)).transpose()?,
+        };
+        let authorization_servers: Vec<_> = config
+            .authorization_servers
+            .iter()
+            .map(|server| authorization_server(server, previous))
+            .collect::<Result<Vec<_>, _>>()?;
+        let upstreams: Vec<_> = config.upstreams.iter().map(|upstream| upstream_of(upstream, previous)).collect();
+        let sessions: Vec<_> = config
             .upstreams
             .iter()
-            .zip(0..)
-            .map(|(upstream, group)| Arc::new(Upstream::new(upstream.clone(), group)))
+            .map(|upstream| previous.and_then(|previous| previous.sessions(&upstream.name)).unwrap_or_default())
             .collect();
-        let sessions = upstreams.iter().map(|_| Arc::default()).collect::<Vec<_>>();
-        let parts = Parts {
-            config,
+        let mut parts = Parts {
+            config: &config,
+            previous,
+            keeps_signer: kept_signer.is_some(),
             sessions: &sessions,
             signer: signer.as_ref(),
             authorization_servers: &authorization_servers,
             upstreams: &upstreams,
+            signed_keys: HashMap::new(),
         };
-        let routes = config
-            .routes
-            .iter()
-            .enumerate()
-            .map(|(index, route)| parts.route(index, route))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { well_known: WellKnown::new(&routes), routes, signer, authorization_servers, upstreams })
+        let all_routes: Vec<_> = config.routes.iter().map(|route| parts.route(route)).collect::<Result<_, _>>()?;
+        let signed_keys = parts.signed_keys;
+        let routes = all_routes.iter().cloned().collect();
+        Ok(Self {
+            generation: previous.map_or(0, |previous| previous.gateway.generation) + 1,
+            well_known: WellKnown::new(&routes),
+            routes,
+            signer,
+            authorization_servers,
+            upstreams,
+            sessions,
+            all_routes,
+            signed_keys,
+            config,
+        })
+    }
+
+    /// Ends what goes on with tokens of authorization servers that `next` does not know any more.
+    pub fn retire(&self, next: &Self) {
+        let issuers: Vec<_> = next.config.authorization_servers.iter().map(|server| &server.issuer).collect();
+        for (config, server) in self.config.authorization_servers.iter().zip(&self.authorization_servers) {
+            if !issuers.contains(&&config.issuer) {
+                server.introspector.retire();
+            }
+        }
     }
 }
 
@@ -106,30 +184,95 @@ fn open_signer(signing: &SigningConfig, now: NumericDate) -> Result<Arc<Signer>,
     Ok(Arc::new(Signer::open(signing, now)?))
 }
 
-fn authorization_server(config: &phantomgate_introspection::Config) -> Result<AuthorizationServer, GatewayError> {
-    match Introspector::new(config) {
+fn authorization_server(
+    config: &phantomgate_introspection::Config,
+    previous: Option<&Previous<'_>>,
+) -> Result<AuthorizationServer, GatewayError> {
+    let introspector = match previous.and_then(|previous| previous.authorization_server(config)) {
+        Some((old, introspector)) if old == config => Ok(introspector.clone()),
+        Some((_, introspector)) => introspector.succeed(config),
+        None => Introspector::new(config),
+    };
+    match introspector {
         Ok(introspector) => Ok(AuthorizationServer { name: config.name.clone(), introspector }),
         Err(error) => Err(GatewayError::AuthorizationServer { issuer: config.issuer.to_string(), error }),
+    }
+}
+
+fn upstream_of(config: &phantomgate_upstreams::Config, previous: Option<&Previous<'_>>) -> Arc<Upstream> {
+    match previous.and_then(|previous| previous.upstream(&config.name)) {
+        Some((old, upstream)) if old == config => upstream.clone(),
+        _ => Arc::new(Upstream::new(config.clone())),
+    }
+}
+
+/// What was at work before, by name.
+struct Previous<'a> {
+    gateway: &'a Gateway,
+    authorization_servers: HashMap<&'a str, usize>,
+    upstreams: HashMap<&'a str, usize>,
+    routes: HashMap<&'a str, usize>,
+}
+
+impl<'a> Previous<'a> {
+    fn new(gateway: &'a Gateway) -> Self {
+        let Config { authorization_servers, upstreams, routes, .. } = &gateway.config;
+        Self {
+            gateway,
+            authorization_servers: authorization_servers.iter().map(|server| server.name.as_str()).zip(0..).collect(),
+            upstreams: upstreams.iter().map(|upstream| upstream.name.as_str()).zip(0..).collect(),
+            routes: routes.iter().map(|route| route.name.as_str()).zip(0..).collect(),
+        }
+    }
+
+    /// The one of the same name, if it is the same server.
+    fn authorization_server(
+        &self,
+        config: &phantomgate_introspection::Config,
+    ) -> Option<(&'a phantomgate_introspection::Config, &'a Introspector<DerivedCredentials>)> {
+        let index = *self.authorization_servers.get(config.name.as_str())?;
+        let old = self.gateway.config.authorization_servers.get(index)?;
+        let server = self.gateway.authorization_servers.get(index)?;
+        (old.issuer == config.issuer).then_some((old, &server.introspector))
+    }
+
+    fn upstream(&self, name: &str) -> Option<(&'a phantomgate_upstreams::Config, &'a Arc<Upstream>)> {
+        let index = *self.upstreams.get(name)?;
+        Some((self.gateway.config.upstreams.get(index)?, self.gateway.upstreams.get(index)?))
+    }
+
+    /// They outlive a change of their upstream: it is the same server to its clients.
+    fn sessions(&self, upstream: &str) -> Option<Arc<Sessions>> {
+        self.gateway.sessions.get(*self.upstreams.get(upstream)?).cloned()
+    }
+
+    fn route(&self, name: &str) -> Option<(&'a RouteConfig, &'a Arc<Route>)> {
+        let index = *self.routes.get(name)?;
+        Some((self.gateway.config.routes.get(index)?, self.gateway.all_routes.get(index)?))
     }
 }
 
 /// What routes are put together from.
 struct Parts<'a> {
     config: &'a Config,
+    previous: Option<&'a Previous<'a>>,
+    keeps_signer: bool,
     signer: Option<&'a Arc<Signer>>,
     authorization_servers: &'a [AuthorizationServer],
     upstreams: &'a [Arc<Upstream>],
     /// Of each upstream.
     sessions: &'a [Arc<Sessions>],
+    signed_keys: HashMap<SignedConfig, CredentialKey>,
 }
 
 impl Parts<'_> {
-    fn route(&self, index: usize, route: &RouteConfig) -> Result<Arc<Route>, GatewayError> {
+    fn route(&mut self, route: &RouteConfig) -> Result<Arc<Route>, GatewayError> {
         let upstream = self.upstreams.get(route.upstream).ok_or(GatewayError::Inconsistent("an upstream"))?;
+        if let Some(kept) = self.kept(route, upstream) {
+            return Ok(kept);
+        }
         let mcp = route.mcp.as_ref().map(|mcp| self.mcp(route, mcp)).transpose()?;
-        let protection = route.protection.as_ref();
-        let protection =
-            protection.map(|protection| self.protection(index, protection, route.mcp.as_ref())).transpose()?;
+        let protection = route.protection.as_ref().map(|protection| self.protection(route, protection)).transpose()?;
         Ok(Arc::new(Route {
             name: route.name.clone(),
             host: route.host.clone(),
@@ -139,6 +282,25 @@ impl Parts<'_> {
             mcp,
             counters: RequestCounters::new(&route.name),
         }))
+    }
+
+    /// The route as it was, if nothing has changed of it and of what it refers to.
+    fn kept(&mut self, route: &RouteConfig, upstream: &Arc<Upstream>) -> Option<Arc<Route>> {
+        let (old, kept) = self.previous?.route(&route.name)?;
+        if !Arc::ptr_eq(&kept.upstream, upstream) || !is_same(old, route) {
+            return None;
+        }
+        if let (Some(config), Some(protection)) = (&route.protection, &kept.protection) {
+            let server = self.authorization_servers.get(config.authorization_server)?;
+            if !server.introspector.is_same(&protection.introspector) {
+                return None;
+            }
+            if let CredentialConfig::Signed(signed) = &config.credential {
+                let key = protection.credential.as_ref().filter(|_| self.keeps_signer)?.key;
+                self.signed_keys.insert(signed.clone(), key);
+            }
+        }
+        Some(kept.clone())
     }
 
     fn mcp(&self, route: &RouteConfig, mcp: &McpConfig) -> Result<McpEndpoint, GatewayError> {
@@ -159,12 +321,8 @@ impl Parts<'_> {
         })
     }
 
-    fn protection(
-        &self,
-        route: usize,
-        protection: &ProtectionConfig,
-        mcp: Option<&McpConfig>,
-    ) -> Result<Protection, GatewayError> {
+    fn protection(&mut self, route: &RouteConfig, protection: &ProtectionConfig) -> Result<Protection, GatewayError> {
+        let mcp = route.mcp.as_ref();
         let missing = || GatewayError::Inconsistent("an authorization server");
         let index = protection.authorization_server;
         let server = self.config.authorization_servers.get(index).ok_or_else(missing)?;
@@ -193,8 +351,8 @@ impl Parts<'_> {
     }
 
     fn credential(
-        &self,
-        route: usize,
+        &mut self,
+        route: &RouteConfig,
         credential: &CredentialConfig,
         introspector: &Introspector<DerivedCredentials>,
     ) -> Result<Option<CredentialSource>, GatewayError> {
@@ -210,16 +368,37 @@ impl Parts<'_> {
             }
             CredentialConfig::Header(header) => CredentialKind::Header(header.clone()),
         };
-        Ok(Some(CredentialSource { key: self.key(route, credential), kind }))
+        Ok(Some(CredentialSource { key: self.key(route, credential, introspector), kind }))
     }
 
-    /// Routes whose upstreams get the same JWT share it.
-    fn key(&self, route: usize, credential: &CredentialConfig) -> CredentialKey {
-        let CredentialConfig::Signed(own) = credential else { return CredentialKey(route) };
-        let is_same = |other: &RouteConfig| match other.protection.as_ref().map(|protection| &protection.credential) {
-            Some(CredentialConfig::Signed(other)) => other == own,
-            _ => false,
-        };
-        CredentialKey(self.config.routes.iter().position(is_same).unwrap_or(route))
+    /// What the credential is kept under: what it was kept under before, if it is the same. Routes whose upstreams get the
+    /// same JWT share it.
+    fn key(
+        &mut self,
+        route: &RouteConfig,
+        credential: &CredentialConfig,
+        introspector: &Introspector<DerivedCredentials>,
+    ) -> CredentialKey {
+        if let CredentialConfig::Signed(signed) = credential {
+            let before = self.previous.filter(|_| self.keeps_signer);
+            let before = before.and_then(|previous| previous.gateway.signed_keys.get(signed).copied());
+            return *self.signed_keys.entry(signed.clone()).or_insert(before.unwrap_or_else(CredentialKey::unused));
+        }
+        let before = self.previous.and_then(|previous| previous.route(&route.name)).and_then(|(config, route)| {
+            let (config, protection) = (config.protection.as_ref()?, route.protection.as_ref()?);
+            let is_same = config.credential == *credential && protection.introspector.is_same(introspector);
+            Some(protection.credential.as_ref().filter(|_| is_same)?.key)
+        });
+        before.unwrap_or_else(CredentialKey::unused)
     }
+}
+
+/// Whether two routes are written alike. What they refer to may have moved in the configuration.
+fn is_same(one: &RouteConfig, other: &RouteConfig) -> bool {
+    let mut one = one.clone();
+    one.upstream = other.upstream;
+    if let (Some(one), Some(other)) = (&mut one.protection, &other.protection) {
+        one.authorization_server = other.authorization_server;
+    }
+    one == *other
 }

@@ -1,7 +1,5 @@
 //! Pingora's phases, in the order it calls them. Each calls a stage and holds no logic of its own.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Method, header};
@@ -20,7 +18,7 @@ use crate::context::{Admitted, InFlight, RequestContext};
 use crate::credential;
 use crate::cross_origin;
 use crate::downstream::{Duties, STREAM_CUT, Slot, UNFILTERABLE};
-use crate::gateway::Gateway;
+use crate::gateway::Current;
 use crate::mcp::{McpEndpoint, SESSION_ID};
 use crate::rejection::{MalformedRequest, Rejection, UpstreamFault};
 use crate::request_body;
@@ -36,7 +34,7 @@ const CONNECTION_ATTEMPTS: usize = 3;
 /// The proxy: a gateway behind Pingora's interface.
 pub struct Proxy {
     /// What requests run on.
-    pub gateway: Arc<Gateway>,
+    pub current: Current,
     /// Counts them.
     pub in_flight: InFlight,
 }
@@ -51,13 +49,14 @@ impl Proxy {
     /// ②–⑦ for one request.
     async fn decide(&self, session: &mut Session, context: &mut RequestContext) -> Result<Verdict, Rejection> {
         let now = NumericDate::now();
+        let gateway = self.current.get();
         let request = session.req_header();
         check_form(request.raw_path())?;
         let target = RequestTarget::of(request)?;
-        if let Some(answer) = self.gateway.well_known.answer(request, &target, self.gateway.signer.as_deref()).await? {
+        if let Some(answer) = gateway.well_known.answer(request, &target, gateway.signer.as_deref()).await? {
             return Ok(Verdict::Answer(answer));
         }
-        let route = match self.gateway.routes.find(&target) {
+        let route = match gateway.routes.find(&target) {
             Ok(route) => context.route.insert(route.clone()).clone(),
             // Whether there is such a document is for any page to know.
             Err(rejection) => match well_known::preflight(request, &target) {

@@ -134,7 +134,7 @@ mod tests {
 
     fn table(routes: &[(Option<&str>, &str)]) -> RouteTable {
         let timeouts = Timeouts { connect: Duration::from_secs(1), idle_stream: Duration::from_secs(1) };
-        let upstream = Arc::new(Upstream::new(Config { name: "u".into(), endpoints: vec![], timeouts }, 0));
+        let upstream = Arc::new(Upstream::new(Config { name: "u".into(), endpoints: vec![], timeouts }));
         let route = |(host, path): &(Option<&str>, &str)| {
             Arc::new(Route {
                 name: format!("{}{path}", host.unwrap_or("*")),

@@ -24,7 +24,7 @@ use crate::admin::Admin;
 use crate::config::Config;
 use crate::connection::Connections;
 use crate::context::InFlight;
-use crate::gateway::{Gateway, GatewayError};
+use crate::gateway::{Current, Gateway, GatewayError};
 use crate::metrics::Exposition;
 use crate::proxy::Proxy;
 
@@ -39,7 +39,7 @@ const H2_IDLE: Duration = Duration::from_secs(60);
 
 /// A gateway whose sockets are bound.
 pub struct Server {
-    gateway: Arc<Gateway>,
+    current: Current,
     listeners: Vec<(SocketAddr, TcpListener)>,
     admin: Option<(SocketAddr, Admin)>,
     exposition: Option<Exposition>,
@@ -93,7 +93,6 @@ impl Server {
             Some(admin) => Some((bind(&admin.address)?, admin.token.clone())),
             None => None,
         };
-        let gateway = Arc::new(Gateway::build(&config, NumericDate::now())?);
         let prepare = |listener: TcpListener| {
             listener.set_nonblocking(true).map_err(StartError::Socket)?;
             Ok::<_, StartError>((listener.local_addr().map_err(StartError::Socket)?, listener))
@@ -106,7 +105,9 @@ impl Server {
             }
             None => None,
         };
-        Ok(Self { gateway, listeners, admin, exposition: None, drain_timeout: config.drain_timeout })
+        let drain_timeout = config.drain_timeout;
+        let current = Current::new(Gateway::build(config, NumericDate::now())?);
+        Ok(Self { current, listeners, admin, exposition: None, drain_timeout })
     }
 
     /// Shows on the admin listener what was counted.
@@ -157,7 +158,7 @@ impl Server {
     fn start_admin(&mut self, stopping: watch::Receiver<bool>, ended: watch::Receiver<bool>) -> Option<JoinHandle<()>> {
         let (address, admin) = self.admin.take()?;
         tracing::info!(%address, "admin listening");
-        Some(tokio::spawn(admin.serve(self.gateway.clone(), self.exposition.clone(), stopping, ended)))
+        Some(tokio::spawn(admin.serve(self.current.clone(), self.exposition.clone(), stopping, ended)))
     }
 
     /// Listens, until `stopped` says so.
@@ -167,7 +168,7 @@ impl Server {
         let mut options = HttpServerOptions::default();
         options.h2c = true;
         options.h2_idle_timeout = Some(H2_IDLE);
-        let proxy = Proxy { gateway: self.gateway, in_flight: in_flight.clone() };
+        let proxy = Proxy { current: self.current, in_flight: in_flight.clone() };
         let connections = Connections { proxy: Arc::new(http_proxy(&conf, proxy)), options };
         let mut service = Service::new("phantomgate".to_owned(), connections);
         let descriptors: ListenFds = Arc::new(Mutex::new(Fds::new()));
@@ -184,7 +185,8 @@ impl Server {
     async fn background(&self) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         let mut first_look_ups = JoinSet::new();
-        for upstream in &self.gateway.upstreams {
+        let gateway = self.current.get();
+        for upstream in &gateway.upstreams {
             let upstream = upstream.clone();
             first_look_ups.spawn({
                 let upstream = upstream.clone();
@@ -195,7 +197,7 @@ impl Server {
         if let Some(exposition) = self.exposition.clone() {
             tasks.spawn(async move { exposition.keep_summed_up().await });
         }
-        if let Some(signer) = self.gateway.signer.clone() {
+        if let Some(signer) = gateway.signer.clone() {
             tasks.spawn(async move { signer.keep_fresh().await });
         }
         let _ = tokio::time::timeout(RESOLVE_PATIENCE, first_look_ups.join_all()).await;

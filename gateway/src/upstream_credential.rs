@@ -83,7 +83,7 @@ pub async fn obtain(
             Some(jwt) => jwt,
             None => {
                 let made = signed.sign(token.active(), now)?;
-                token.derived().put(*key, made.clone());
+                token.derived().put(*key, made.clone(), now);
                 made.header
             }
         },

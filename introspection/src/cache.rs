@@ -97,18 +97,20 @@ pub(crate) enum Known<D> {
 pub(crate) struct TokenCache<D> {
     active: Cache<TokenDigest, Arc<CachedToken<D>>, BuildDigestHasher>,
     inactive: Cache<TokenDigest, Inactive, BuildDigestHasher>,
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
     max_ttl: Duration,
     stale_if_error: Duration,
 }
 
 impl<D: Default + Send + Sync + 'static> TokenCache<D> {
     /// Revocations are kept for `keep_revocations` at least, and as long as an answer whose question took `longest_question`
-    /// may be in use; `evictions` counts the live entries that had to make room.
+    /// may be in use. They are those of the cache that this one `succeeds`, where it does; `evictions` counts the live
+    /// entries that had to make room.
     pub(crate) fn new(
         config: &CacheConfig,
         longest_question: Duration,
         keep_revocations: Duration,
+        succeeds: Option<&Self>,
         evictions: Counter,
     ) -> Self {
         let count_eviction = move |_, _, cause| {
@@ -118,6 +120,9 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
         };
         // A second more for clocks that only count whole ones.
         let longest_life = longest_question + config.max_ttl + config.stale_if_error + Duration::from_secs(1);
+        let keep = longest_life.max(keep_revocations);
+        let ledger = succeeds.map_or_else(|| Arc::new(Ledger::new(keep)), |predecessor| predecessor.ledger.clone());
+        ledger.keep_for(keep);
         Self {
             active: Cache::builder()
                 .max_capacity(config.max_entries)
@@ -128,7 +133,7 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
                 .max_capacity(config.max_entries.div_ceil(10))
                 .time_to_live(config.negative_ttl)
                 .build_with_hasher(BuildDigestHasher::default()),
-            ledger: Ledger::new(longest_life.max(keep_revocations)),
+            ledger,
             max_ttl: config.max_ttl,
             stale_if_error: config.stale_if_error,
         }
@@ -220,6 +225,12 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
         forgotten
     }
 
+    /// Forgets all there is.
+    pub(crate) fn revoke_all(&self, now: NumericDate) {
+        self.ledger.revoke_all(now);
+        self.active.invalidate_all();
+    }
+
     /// How many active and inactive entries there are.
     pub(crate) fn count(&self) -> (u64, u64) {
         self.active.run_pending_tasks();
@@ -262,7 +273,7 @@ mod tests {
             stale_if_error: Duration::from_secs(stale_if_error),
             ..CacheConfig::default()
         };
-        TokenCache::new(&config, Duration::from_secs(2), Duration::ZERO, Counter::noop())
+        TokenCache::new(&config, Duration::from_secs(2), Duration::ZERO, None, Counter::noop())
     }
 
     fn digest() -> TokenDigest {
@@ -360,7 +371,7 @@ mod tests {
     fn a_million_distinct_tokens_stay_within_the_configured_bound() {
         const BOUND: u64 = 100_000;
         let config = CacheConfig { max_entries: BOUND, ..CacheConfig::default() };
-        let cache = TokenCache::<()>::new(&config, Duration::from_secs(2), Duration::ZERO, Counter::noop());
+        let cache = TokenCache::<()>::new(&config, Duration::from_secs(2), Duration::ZERO, None, Counter::noop());
         let digester = Digester::new("introspected", "https://login.example.com", "phantomgate");
         let now = NumericDate::now();
         let put = |number: u64| {

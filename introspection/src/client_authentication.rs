@@ -18,7 +18,7 @@ use crate::secret::{FromSecret, Secret};
 use crate::vendor::Quirks;
 
 /// Client authentication at the endpoints of an authorization server, by its registered names.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientAuthentication {
     /// `client_secret_basic`: in the `Authorization` header.
     ClientSecretBasic(Secret),
@@ -31,7 +31,7 @@ pub enum ClientAuthentication {
 }
 
 /// How client assertions are made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrivateKeyJwt {
     /// The private key: PEM, PKCS #8.
     pub key: Secret,

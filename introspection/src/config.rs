@@ -13,7 +13,7 @@ use crate::secret::Secret;
 use crate::vendor::Vendor;
 
 /// One authorization server, and who we are to it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// What the operator calls it: a label of metrics.
     pub name: String,
@@ -65,7 +65,7 @@ impl Config {
 }
 
 /// The client we are registered as.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
     /// Its identifier.
     pub id: String,
@@ -74,7 +74,7 @@ pub struct Client {
 }
 
 /// Endpoints that are not taken from the metadata.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Endpoints {
     /// The introspection endpoint (RFC 7662).
     pub introspection: Option<Url>,
@@ -85,7 +85,7 @@ pub struct Endpoints {
 }
 
 /// How an authorization server is connected to. The files are read again when they change.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     /// PEM certificates of the authorities trusted instead of the system's.
     pub ca: Option<PathBuf>,
@@ -94,7 +94,7 @@ pub struct Tls {
 }
 
 /// A client certificate.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientIdentity {
     /// PEM, leaf first.
     pub certificate: PathBuf,
@@ -103,7 +103,7 @@ pub struct ClientIdentity {
 }
 
 /// How tokens are introspected.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Introspection {
     /// The form of answer that is asked for.
     pub response: ResponseForm,
@@ -133,7 +133,7 @@ pub enum ResponseForm {
 }
 
 /// How JWTs of an authorization server are verified.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JwtRules {
     /// The media types allowed in `typ`, without `application/`. RFC 9068 §4 has `at+jwt` alone.
     pub types: Vec<String>,

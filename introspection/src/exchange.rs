@@ -23,7 +23,7 @@ use crate::secret::Secret;
 use crate::token::OpaqueToken;
 
 /// How the token of an agent becomes one for an upstream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exchange {
     /// A token exchange (RFC 8693).
     TokenExchange(TokenExchange),
@@ -35,7 +35,7 @@ pub enum Exchange {
 }
 
 /// What a token exchange asks for (RFC 8693 §2.1). At least one of `audience` and `resource` is there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenExchange {
     /// `audience`: the upstream, as the authorization server knows it.
     pub audience: Option<String>,
@@ -59,7 +59,7 @@ pub enum TokenType {
 }
 
 /// Who acts for the subject of a token (RFC 8693 §1.1).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
     /// `actor_token`.
     pub token: Secret,

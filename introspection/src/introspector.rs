@@ -82,10 +82,19 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
     /// # Errors
     /// [`BuildError`] when no HTTP client can be had for `config`.
     pub fn new(config: &Config) -> Result<Self, BuildError> {
-        Self::with_room(config, FLIGHTS)
+        Self::with_room(config, FLIGHTS, None)
     }
 
-    fn with_room(config: &Config, flights: usize) -> Result<Self, BuildError> {
+    /// Sets up an introspector that takes the place of this one, for the same authorization server configured otherwise. It
+    /// knows no tokens yet, but all that was revoked; and what is revoked with it ends what goes on with this one.
+    ///
+    /// # Errors
+    /// As [`Introspector::new`].
+    pub fn succeed(&self, config: &Config) -> Result<Self, BuildError> {
+        Self::with_room(config, FLIGHTS, Some(&self.0.cache))
+    }
+
+    fn with_room(config: &Config, flights: usize, succeeds: Option<&TokenCache<D>>) -> Result<Self, BuildError> {
         let client_id = config.client.as_ref().map_or("", |client| client.id.as_str());
         let digester = |how| Digester::new(how, config.issuer.as_str(), client_id);
         let metrics = Metrics::new(&config.name);
@@ -99,11 +108,17 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
                 &config.cache,
                 config.introspection.timeout,
                 if config.verifies_jwts { KEEP_REVOCATIONS } else { Duration::ZERO },
+                succeeds,
                 metrics.evictions.clone(),
             ),
             flights: Flights::new(flights),
             metrics,
         })))
+    }
+
+    /// Whether both are clones of the same one.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// The authorization server that is asked.
@@ -160,6 +175,12 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
     pub fn revoke(&self, revocation: &Revocation) -> u64 {
         self.0.metrics.revoked(revocation);
         self.0.cache.revoke(self.0.marks(revocation), NumericDate::now())
+    }
+
+    /// Forgets all tokens, for good: their authorization server is not trusted any more. What goes on with one of them
+    /// ends.
+    pub fn retire(&self) {
+        self.0.cache.revoke_all(NumericDate::now());
     }
 
     /// Forgets one token, which has turned out not to be what is known of it. The authorization server is asked at its next
@@ -336,7 +357,7 @@ mod tests {
             introspection: Introspection { timeout: Duration::from_secs(60), ..Introspection::default() },
             ..Config::new(Issuer::parse(&url).unwrap())
         };
-        let introspector = Introspector::<()>::with_room(&config, 1).unwrap();
+        let introspector = Introspector::<()>::with_room(&config, 1, None).unwrap();
         let ask = |token: &'static str| {
             let introspector = introspector.clone();
             let token = OpaqueToken::parse(token).unwrap();

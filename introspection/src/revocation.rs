@@ -56,8 +56,8 @@ pub(crate) type Generation = u64;
 pub(crate) struct Ledger {
     generation: AtomicU64,
     revoked: RwLock<Revoked>,
-    /// How long a revocation may concern anything.
-    keep: Duration,
+    /// For how many seconds a revocation may concern anything.
+    keep: AtomicU64,
     capacity: usize,
     changes: watch::Sender<()>,
 }
@@ -85,10 +85,26 @@ impl Ledger {
         Self {
             generation: AtomicU64::new(0),
             revoked: RwLock::default(),
-            keep,
+            keep: AtomicU64::new(seconds(keep)),
             capacity,
             changes: watch::Sender::new(()),
         }
+    }
+
+    /// Keeps each revocation for the span `keep` at least: somebody counts on it whose answers are in use for longer.
+    pub(crate) fn keep_for(&self, keep: Duration) {
+        self.keep.fetch_max(seconds(keep), Ordering::Relaxed);
+    }
+
+    /// Revokes all there is, at the time `now`.
+    pub(crate) fn revoke_all(&self, now: NumericDate) {
+        let mut revoked = self.revoked.write();
+        let generation = self.generation.load(Ordering::Acquire) + 1;
+        revoked.marks.clear();
+        revoked.floor = generation;
+        revoked.floor_at = Some(now);
+        self.generation.store(generation, Ordering::Release);
+        self.changes.send_replace(());
     }
 
     /// Tells of revocations from now on.
@@ -109,7 +125,8 @@ impl Ledger {
             revoked.marks.insert(mark, (generation, now));
         }
         if revoked.marks.len() > revoked.prune_at {
-            revoked.marks.retain(|_, (_, at)| now.since(*at) <= self.keep);
+            let keep = Duration::from_secs(self.keep.load(Ordering::Relaxed));
+            revoked.marks.retain(|_, (_, at)| now.since(*at) <= keep);
             if revoked.marks.len() > self.capacity {
                 revoked.marks.clear();
                 revoked.floor = generation;
@@ -174,6 +191,11 @@ impl Revocation {
             Self::Session(_) => "session",
         }
     }
+}
+
+/// Whole seconds, rounded up.
+fn seconds(span: Duration) -> u64 {
+    span.as_secs().saturating_add(u64::from(span.subsec_nanos() > 0))
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ impl ScopeSet {
 }
 
 /// Which scopes include others, all the way down. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ScopeHierarchy(Arc<HashMap<Scope, Vec<Scope>>>);
 
 impl ScopeHierarchy {

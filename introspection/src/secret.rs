@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -18,7 +18,7 @@ pub struct Secret(Source);
 #[derive(Clone)]
 enum Source {
     Fixed(Arc<Zeroizing<String>>),
-    File(Arc<FromFiles<Zeroizing<String>, io::Error>>),
+    File { path: PathBuf, content: Arc<FromFiles<Zeroizing<String>, io::Error>> },
 }
 
 impl Secret {
@@ -33,18 +33,34 @@ impl Secret {
     /// When the file cannot be read, or has nothing in it.
     pub fn file(path: &Path) -> io::Result<Self> {
         let path = path.to_owned();
-        let file = FromFiles::new(vec![path.clone()], move || read(&path))?;
-        Ok(Self(Source::File(Arc::new(file))))
+        let content = FromFiles::new(vec![path.clone()], {
+            let path = path.clone();
+            move || read(&path)
+        })?;
+        Ok(Self(Source::File { path, content: Arc::new(content) }))
     }
 
     /// The secret as it is now. When its file has become unreadable or empty, as it was before.
     pub fn current(&self) -> Arc<Zeroizing<String>> {
         match &self.0 {
             Source::Fixed(text) => text.clone(),
-            Source::File(file) => file.current(),
+            Source::File { content, .. } => content.current(),
         }
     }
 }
+
+/// Two secrets are the same when they come from the same place: a file that changes is followed by all that know it.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Source::Fixed(one), Source::Fixed(other)) => one == other,
+            (Source::File { path: one, .. }, Source::File { path: other, .. }) => one == other,
+            (Source::Fixed(_), Source::File { .. }) | (Source::File { .. }, Source::Fixed(_)) => false,
+        }
+    }
+}
+
+impl Eq for Secret {}
 
 /// What is made of a secret, and made again when the secret has changed: a key.
 pub(crate) struct FromSecret<T> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::endpoint::EndpointUrl;
 
 /// A named group of endpoints that serve the same thing.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The name routes know it by.
     pub name: String,

@@ -1,6 +1,6 @@
 //! A named group of endpoints, and whose turn it is.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pingora_core::upstreams::peer::HttpPeer;
@@ -35,13 +35,15 @@ impl Upstream {
     /// How often names are looked up again.
     const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 
-    /// Sets up an upstream; nothing is connected or looked up yet.
-    pub fn new(config: Config, group: u64) -> Self {
+    /// Sets up an upstream; nothing is connected or looked up yet. No other uses its connections, not even an earlier one
+    /// of the same name.
+    pub fn new(config: Config) -> Self {
+        static NEXT_GROUP: AtomicU64 = AtomicU64::new(0);
         Self {
             name: config.name,
             endpoints: config.endpoints.into_iter().map(Endpoint::new).collect(),
             timeouts: config.timeouts,
-            group,
+            group: NEXT_GROUP.fetch_add(1, Ordering::Relaxed),
             turn: AtomicUsize::new(0),
         }
     }
@@ -99,7 +101,7 @@ mod tests {
     fn upstream(endpoints: &[&str]) -> Upstream {
         let timeouts = Timeouts { connect: Duration::from_secs(1), idle_stream: Duration::from_secs(60) };
         let endpoints = endpoints.iter().map(|url| url.parse().unwrap()).collect();
-        Upstream::new(Config { name: "u".into(), endpoints, timeouts }, 1)
+        Upstream::new(Config { name: "u".into(), endpoints, timeouts })
     }
 
     fn turns(upstream: &Upstream, count: usize) -> Vec<String> {

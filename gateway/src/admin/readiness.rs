@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::Operations;
+use crate::gateway::Gateway;
 
 /// How long is waited for an authorization server that has not been reached yet.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -35,15 +36,16 @@ pub(super) async fn readiness(State(operations): State<Arc<Operations>>) -> Resp
 
 impl Operations {
     async fn missing(&self) -> Vec<Missing> {
-        let mut missing = self.unprepared_authorization_servers().await;
+        let gateway = self.current.get();
+        let mut missing = unprepared_authorization_servers(&gateway).await;
         if *self.stopping.borrow() {
             let reason = "requests under way are finished, and no others taken".to_owned();
             missing.push(Missing { what: "gateway", name: None, reason });
         }
-        if self.gateway.signer.as_ref().is_some_and(|signer| !signer.can_sign(NumericDate::now())) {
+        if gateway.signer.as_ref().is_some_and(|signer| !signer.can_sign(NumericDate::now())) {
             missing.push(Missing { what: "signing", name: None, reason: "there is no signing key".to_owned() });
         }
-        let unresolved = self.gateway.upstreams.iter().filter(|upstream| !upstream.is_resolved());
+        let unresolved = gateway.upstreams.iter().filter(|upstream| !upstream.is_resolved());
         missing.extend(unresolved.map(|upstream| Missing {
             what: "upstream",
             name: Some(upstream.name().to_owned()),
@@ -51,21 +53,21 @@ impl Operations {
         }));
         missing
     }
+}
 
-    /// All at once: one that hangs does not hide another.
-    async fn unprepared_authorization_servers(&self) -> Vec<Missing> {
-        let mut checks = JoinSet::new();
-        for server in &self.gateway.authorization_servers {
-            let (name, server) = (server.name.clone(), server.introspector.authorization_server().clone());
-            checks.spawn(async move {
-                let reason = match tokio::time::timeout(PATIENCE, server.prepare()).await {
-                    Ok(Ok(())) => return None,
-                    Ok(Err(unavailable)) => unavailable.to_string(),
-                    Err(_elapsed) => format!("no answer within {PATIENCE:?}"),
-                };
-                Some(Missing { what: "authorization server", name: Some(name), reason })
-            });
-        }
-        checks.join_all().await.into_iter().flatten().collect()
+/// All at once: one that hangs does not hide another.
+async fn unprepared_authorization_servers(gateway: &Gateway) -> Vec<Missing> {
+    let mut checks = JoinSet::new();
+    for server in &gateway.authorization_servers {
+        let (name, server) = (server.name.clone(), server.introspector.authorization_server().clone());
+        checks.spawn(async move {
+            let reason = match tokio::time::timeout(PATIENCE, server.prepare()).await {
+                Ok(Ok(())) => return None,
+                Ok(Err(unavailable)) => unavailable.to_string(),
+                Err(_elapsed) => format!("no answer within {PATIENCE:?}"),
+            };
+            Some(Missing { what: "authorization server", name: Some(name), reason })
+        });
     }
+    checks.join_all().await.into_iter().flatten().collect()
 }

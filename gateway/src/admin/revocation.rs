@@ -49,7 +49,8 @@ impl Operations {
         let body = axum::body::to_bytes(request.into_body(), LARGEST_BODY).await;
         let body = body.map_err(|_| Problem(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"))?;
         let (revocation, server) = parse(&body).map_err(|detail| Problem(StatusCode::BAD_REQUEST, detail))?;
-        let servers = &self.gateway.authorization_servers;
+        let gateway = self.current.get();
+        let servers = &gateway.authorization_servers;
         let concerned: Vec<_> = servers
             .iter()
             .filter(|own| server.as_ref().is_none_or(|name| own.name == *name))

@@ -32,7 +32,7 @@ pub use findings::Report;
 pub use values::{HostName, PathPrefix, ResourceIdentifier, WebOrigin};
 
 /// What the gateway runs on.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where to listen, at least one address.
     pub listeners: Vec<SocketAddr>,
@@ -51,7 +51,7 @@ pub struct Config {
 }
 
 /// The admin listener.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminConfig {
     /// Where to listen.
     pub address: SocketAddr,
@@ -60,7 +60,7 @@ pub struct AdminConfig {
 }
 
 /// How JWTs are signed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningConfig {
     /// `iss` of the JWTs.
     pub issuer: String,
@@ -73,7 +73,7 @@ pub struct SigningConfig {
 }
 
 /// One route.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteConfig {
     /// Its name in logs, metrics and the audit.
     pub name: String,
@@ -90,7 +90,7 @@ pub struct RouteConfig {
 }
 
 /// An MCP endpoint.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct McpConfig {
     /// The revisions that are spoken, at least one.
     pub revisions: Vec<Revision>,
@@ -120,7 +120,7 @@ pub enum Origins {
 }
 
 /// Who may do what, by name or pattern.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyConfig {
     /// What counts where no rule does.
     pub default: Rule,
@@ -191,7 +191,7 @@ pub struct SessionLimits {
 }
 
 /// What a protected route asks for. A route without it is public.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProtectionConfig {
     /// The public URL of the resource, and the audience a token must carry.
     pub resource: ResourceIdentifier,
@@ -210,7 +210,7 @@ pub struct ProtectionConfig {
 }
 
 /// What the upstream gets in place of the token.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CredentialConfig {
     /// The JWT that the authorization server gave in place of the token.
     Jwt,
@@ -225,7 +225,7 @@ pub enum CredentialConfig {
 }
 
 /// A JWT that we sign.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SignedConfig {
     /// `aud` of the JWT.
     pub audience: String,
@@ -237,7 +237,7 @@ pub struct SignedConfig {
 }
 
 /// A secret in a header.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderConfig {
     /// The name of the header.
     pub name: HeaderName,

@@ -1,5 +1,6 @@
 //! The credentials that were made from one token: each until it is due, and each made by one task at a time.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -10,9 +11,17 @@ use tokio::sync::watch;
 use crate::rejection::Rejection;
 
 /// Which credential of the configuration it is: the same for all tokens, so that what was made for one route is found
-/// again.
+/// again. A credential that a later configuration changes gets another key: what was made before is not found any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CredentialKey(pub usize);
+pub struct CredentialKey(u64);
+
+impl CredentialKey {
+    /// A key that nothing was kept under yet.
+    pub fn unused() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// A credential as it goes upstream.
 #[derive(Debug, Clone)]
@@ -26,7 +35,7 @@ pub struct Made {
 }
 
 /// What was made from a token for upstreams: it is kept with the token's cache entry, and ends with it. One for each
-/// credential of the configuration, so never more than there are routes.
+/// credential of the configuration, so never more than there are routes, and those of earlier configurations until they end.
 #[derive(Debug, Default)]
 pub struct DerivedCredentials(RwLock<Vec<(CredentialKey, State)>>);
 
@@ -84,14 +93,17 @@ impl DerivedCredentials {
         }
     }
 
-    /// Keeps the credential `key`.
-    pub(super) fn put(&self, key: CredentialKey, made: Made) {
-        set(&mut self.0.write(), key, State::Made(made));
+    /// Keeps the credential `key`, made at the time `now`.
+    pub(super) fn put(&self, key: CredentialKey, made: Made, now: NumericDate) {
+        let mut all = self.0.write();
+        forget_ended(&mut all, now);
+        set(&mut all, key, State::Made(made));
     }
 
     /// What becomes of a request for the credential `key` at the time `now`.
     pub(super) fn join(&self, key: CredentialKey, now: NumericDate) -> Flight {
         let mut all = self.0.write();
+        forget_ended(&mut all, now);
         let before = match all.iter().find(|(own, _)| *own == key).map(|(_, state)| state) {
             Some(State::Made(made)) if now < made.reusable_until => return Flight::Landed(made.header.clone()),
             // Closed: the task that made it has ended without a word.
@@ -140,6 +152,11 @@ impl DerivedCredentials {
     }
 }
 
+/// What has ended is of no use; and what an earlier configuration made nobody would replace.
+fn forget_ended(all: &mut Vec<(CredentialKey, State)>, now: NumericDate) {
+    all.retain(|(_, state)| !matches!(state, State::Made(made) if made.expires_at <= now));
+}
+
 fn set(all: &mut Vec<(CredentialKey, State)>, key: CredentialKey, state: State) {
     match all.iter_mut().find(|(own, _)| *own == key) {
         Some((_, old)) => *old = state,
@@ -183,11 +200,11 @@ mod tests {
     #[test]
     fn a_credential_is_reused_until_it_is_due_and_replaced_then() {
         let derived = DerivedCredentials::default();
-        derived.put(A, made("one", 100, 120));
-        derived.put(B, made("other", 100, 120));
+        derived.put(A, made("one", 100, 120), at(0));
+        derived.put(B, made("other", 100, 120), at(0));
         assert_eq!(derived.reusable(A, at(99)).unwrap(), "one");
         assert!(derived.reusable(A, at(100)).is_none());
-        derived.put(A, made("two", 200, 220));
+        derived.put(A, made("two", 200, 220), at(0));
         assert_eq!(derived.reusable(A, at(100)).unwrap(), "two");
         assert_eq!(derived.0.read().len(), 2);
     }
@@ -234,7 +251,7 @@ mod tests {
     #[test]
     fn while_the_server_is_away_a_credential_serves_until_its_very_end_and_no_longer() {
         let derived = DerivedCredentials::default();
-        derived.put(A, made("one", 100, 120));
+        derived.put(A, made("one", 100, 120), at(0));
         let (departure, landing) = start(&derived, 100);
         derived.land(A, departure, away(), at(100));
         assert_eq!(told(&landing).unwrap(), "one");
@@ -247,7 +264,7 @@ mod tests {
     #[test]
     fn a_credential_does_not_stand_in_when_the_token_is_refused() {
         let derived = DerivedCredentials::default();
-        derived.put(A, made("one", 100, 120));
+        derived.put(A, made("one", 100, 120), at(0));
         let (departure, landing) = start(&derived, 100);
         derived.land(A, departure, Err(Rejection::InactiveToken(Inactive::Denied)), at(100));
         assert!(told(&landing).is_err());
