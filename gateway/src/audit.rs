@@ -1,11 +1,23 @@
 //! ⑩ Exactly one record per request, whatever became of it.
+//!
+//! A request makes its [`AuditRecord`] when it is over; [`Audit`] passes it on to whoever keeps it.
 
-use std::time::Duration;
+mod recent;
+mod record;
 
-use phantomgate_introspection::TokenDigest;
+pub use recent::{Entry, Recent};
+pub use record::{AuditRecord, Latency};
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::config::Config;
 
 /// What became of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema, strum::IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Decision {
     /// It was passed on, or answered by ourselves.
@@ -18,7 +30,8 @@ pub enum Decision {
 
 /// Why. It determines the [`Decision`], except where a client went away. The names are stable: dashboards and alerts are
 /// built on them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema, strum::IntoStaticStr, strum::VariantArray)]
+#[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Reason {
     /// There was a grant.
@@ -67,59 +80,30 @@ pub enum Reason {
     InternalError,
 }
 
-/// What is recorded of a request. The token is known by its digest only.
-#[derive(Debug)]
-pub struct AuditRecord<'a> {
-    /// The id we gave the request.
-    pub request_id: &'a str,
-    /// What became of it.
-    pub decision: Decision,
-    /// Why.
-    pub reason: Reason,
-    /// What the operator should know beyond that.
-    pub cause: Option<&'a str>,
-    /// The status sent; 0 when none was.
-    pub status: u16,
-    /// The route, if one was found.
-    pub route: Option<&'a str>,
-    /// The method.
-    pub method: &'a str,
-    /// The path, without the query.
-    pub path: &'a str,
-    /// The method of its MCP message; of a batch, of the first.
-    pub mcp_method: Option<&'a str>,
-    /// The tool, prompt or resource that this is about.
-    pub mcp_name: Option<&'a str>,
-    /// The agent's client identifier.
-    pub client_id: Option<&'a str>,
-    /// The subject of the token.
-    pub subject: Option<&'a str>,
-    /// What the token is known by.
-    pub token: Option<TokenDigest>,
-    /// From the first byte of the request to the last of the answer.
-    pub duration: Duration,
+/// Who keeps records.
+#[derive(Default)]
+pub struct Audit {
+    /// The last ones, where there is an admin listener to show them.
+    pub recent: Option<Arc<Recent>>,
 }
 
-impl AuditRecord<'_> {
-    /// Writes the record to the log.
-    pub fn emit(&self) {
-        let token = self.token.map(|digest| digest.to_string());
-        tracing::info!(
-            target: "audit",
-            request_id = self.request_id,
-            decision = <&str>::from(self.decision),
-            reason = <&str>::from(self.reason),
-            cause = self.cause,
-            status = self.status,
-            route = self.route,
-            method = self.method,
-            path = self.path,
-            mcp_method = self.mcp_method,
-            mcp_name = self.mcp_name,
-            client_id = self.client_id,
-            subject = self.subject,
-            token,
-            duration_us = u64::try_from(self.duration.as_micros()).unwrap_or(u64::MAX),
-        );
+impl Audit {
+    /// What `config` says; of the `previous` one, what stays as it is.
+    pub fn open(config: &Config, previous: Option<&Self>) -> Self {
+        let recent = || previous.and_then(|previous| previous.recent.clone()).unwrap_or_default();
+        Self { recent: config.admin.is_some().then(recent) }
+    }
+
+    /// Whether anybody would keep a record; without, none need be made.
+    pub fn is_kept(&self) -> bool {
+        self.recent.is_some() || record::is_logged()
+    }
+
+    /// Passes `record` on.
+    pub fn keep(&self, record: AuditRecord) {
+        record.log();
+        if let Some(recent) = &self.recent {
+            recent.push(Arc::new(record));
+        }
     }
 }

@@ -1,22 +1,23 @@
 //! What is established of a request so far. When it is dropped, on whatever way out, it leaves the one audit record.
 
+use http::{Method, Uri, Version, request};
+use phantomgate_introspection::CachedToken;
+use phantomgate_introspection::clock::Timestamp;
+use phantomgate_mcp::{Id, Messages};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
-
-use http::{Method, Uri};
-use phantomgate_introspection::CachedToken;
-use phantomgate_mcp::Id;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::audit::{AuditRecord, Decision, Reason};
+use crate::audit::{Audit, AuditRecord, Decision, Latency, Reason};
 use crate::authorize::Grant;
 use crate::downstream::Slot;
 use crate::mcp::McpRequest;
 use crate::metrics::RequestCounters;
 use crate::rejection::Rejection;
 use crate::route::Route;
+use crate::stopwatch::Stopwatch;
 use crate::upstream_credential::{DerivedCredentials, UpstreamCredential};
 
 /// The context of one request.
@@ -41,10 +42,15 @@ pub struct RequestContext {
     pub endpoint: Option<usize>,
     /// How often connecting to an endpoint has failed.
     pub failed_connections: usize,
-    started: Instant,
-    request_line: Option<(Method, Uri)>,
+    /// How often an endpoint was selected for it.
+    pub attempts: usize,
+    /// Where its time goes.
+    pub stopwatch: Stopwatch,
+    audit: Arc<Audit>,
+    arrival: Option<Arrival>,
     outcome: Option<Outcome>,
     status: u16,
+    body_bytes: (usize, usize),
     _under_way: UnderWay,
 }
 
@@ -56,6 +62,14 @@ pub struct Admitted {
     pub credential: UpstreamCredential,
 }
 
+/// What is known of a request as soon as it has a head.
+struct Arrival {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    peer: Option<SocketAddr>,
+}
+
 struct Outcome {
     decision: Decision,
     reason: Reason,
@@ -63,8 +77,8 @@ struct Outcome {
 }
 
 impl RequestContext {
-    /// The context of a request that begins now.
-    pub fn new(in_flight: &InFlight) -> Self {
+    /// The context of a request that begins now, whose record `audit` keeps.
+    pub fn new(in_flight: &InFlight, audit: Arc<Audit>) -> Self {
         Self {
             request_id: Uuid::new_v4().to_string(),
             route: None,
@@ -76,17 +90,21 @@ impl RequestContext {
             authority: None,
             endpoint: None,
             failed_connections: 0,
-            started: Instant::now(),
-            request_line: None,
+            attempts: 0,
+            stopwatch: Stopwatch::start(),
+            audit,
+            arrival: None,
             outcome: None,
             status: 0,
+            body_bytes: (0, 0),
             _under_way: in_flight.enter(),
         }
     }
 
-    /// Notes what is asked for. Cheap: both share the memory of the request.
-    pub fn begin(&mut self, method: &Method, uri: &Uri) {
-        self.request_line = Some((method.clone(), uri.clone()));
+    /// Notes what is asked for, and by whom. Cheap: it shares the memory of the request.
+    pub fn begin(&mut self, request: &request::Parts, peer: Option<SocketAddr>) {
+        let (method, uri) = (request.method.clone(), request.uri.clone());
+        self.arrival = Some(Arrival { method, uri, version: request.version, peer });
     }
 
     /// Notes that the request is answered here: with one of our own documents, or as browsers ask before they send one.
@@ -116,6 +134,11 @@ impl RequestContext {
         self.status = status;
     }
 
+    /// Notes how long the bodies were: of the request, as far as it was read, and of the answer, as far as it was sent.
+    pub fn transferred(&mut self, received: usize, sent: usize) {
+        self.body_bytes = (received, sent);
+    }
+
     /// What became of the request. When nothing was noted, it was passed on if it has a grant and an answer; otherwise it
     /// ended before either, because the client went away.
     fn outcome(&self) -> (Decision, Reason) {
@@ -127,36 +150,81 @@ impl RequestContext {
     }
 }
 
-impl Drop for RequestContext {
-    fn drop(&mut self) {
-        let Some((method, uri)) = &self.request_line else { return };
+impl RequestContext {
+    fn record(&self, arrival: &Arrival, (decision, reason): (Decision, Reason), latency: Latency) -> AuditRecord {
+        let route = self.route.as_deref();
         let token = self.admitted.as_ref().and_then(|admitted| admitted.grant.token()).or(self.token.as_ref());
-        let (decision, reason) = self.outcome();
-        let record = AuditRecord {
-            request_id: &self.request_id,
+        let active = token.map(|token| token.active());
+        AuditRecord {
+            time: Timestamp::now().before(latency.total),
+            request_id: self.request_id.clone(),
+            trace_id: None,
             decision,
             reason,
-            cause: self.outcome.as_ref().and_then(|outcome| outcome.cause.as_deref()),
+            cause: self.outcome.as_ref().and_then(|outcome| outcome.cause.as_deref()).map(bounded),
             status: self.status,
-            route: self.route.as_ref().map(|route| route.name.as_str()),
-            method: method.as_str(),
-            path: bounded(uri.path()),
+            route: route.map(|route| route.name.clone()),
+            method: bounded(arrival.method.as_str()),
+            path: bounded(arrival.uri.path()),
             mcp_method: self.mcp.method().map(bounded),
             mcp_name: self.mcp.name().map(bounded),
-            client_id: token.and_then(|token| token.active().client_id.as_deref()),
-            subject: token.and_then(|token| token.active().subject.as_deref()),
-            token: token.map(|token| token.digest()),
-            duration: self.started.elapsed(),
-        };
-        record.emit();
+            client_id: active.and_then(|active| active.client_id.as_deref()).map(bounded),
+            subject: active.and_then(|active| active.subject.as_deref()).map(bounded),
+            token: token.map(|token| token.digest().to_string()),
+            scopes_required: route.and_then(|route| scopes_required(route, self.mcp.messages.as_ref())),
+            scopes_granted: active.map(|active| bounded(&active.scope.to_string())),
+            peer: arrival.peer,
+            protocol: protocol(arrival.version),
+            upstream: route.filter(|_| self.attempts > 0).map(|route| route.upstream.name().to_owned()),
+            endpoint: self.authority.clone(),
+            retries: self.attempts.saturating_sub(1),
+            bytes_received: self.body_bytes.0,
+            bytes_sent: self.body_bytes.1,
+            latency,
+        }
+    }
+}
+
+impl Drop for RequestContext {
+    fn drop(&mut self) {
+        let Some(arrival) = self.arrival.take() else { return };
+        let latency = self.stopwatch.stop();
+        let outcome = self.outcome();
+        if self.audit.is_kept() {
+            self.audit.keep(self.record(&arrival, outcome, latency));
+        }
+        let (decision, reason) = outcome;
         let counters = self.route.as_ref().map(|route| &route.counters);
         counters.unwrap_or_else(|| RequestCounters::without_route()).count(decision, reason);
     }
 }
 
+/// The scopes that a request takes, as far as that is known: those of the rules only where its message was read.
+fn scopes_required(route: &Route, messages: Option<&Messages>) -> Option<String> {
+    let scopes = &route.protection.as_ref()?.scopes;
+    let scopes = match (&route.mcp, messages) {
+        (Some(mcp), Some(messages)) => mcp.policy.needed(messages, Some(scopes)).to_string(),
+        _ => scopes.to_string(),
+    };
+    Some(bounded(&scopes))
+}
+
+/// The protocol as it is named on the wire.
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    }
+}
+
 /// The beginning of a text, for the record: a client decides how long a path is, but not how long our log gets.
-fn bounded(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(256)).unwrap_or_default()
+fn bounded(text: &str) -> String {
+    const LONGEST: usize = 256;
+    match text.get(..text.floor_char_boundary(LONGEST)) {
+        Some(start) if start.len() < text.len() => format!("{start}\u{2026}"),
+        _ => text.to_owned(),
+    }
 }
 
 /// Counts the requests under way, so that the end of the last one can be waited for.
@@ -205,6 +273,12 @@ impl Drop for UnderWay {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_cut_off_shows_it() {
+        assert_eq!(bounded(&"a".repeat(256)), "a".repeat(256));
+        assert_eq!(bounded(&"é".repeat(200)), format!("{}…", "é".repeat(128)));
+    }
 
     #[tokio::test]
     async fn idle_is_reached_when_the_last_request_ends() {

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use phantomgate_introspection::{BuildError, Introspector, NumericDate};
 use phantomgate_upstreams::Upstream;
 
+use crate::audit::Audit;
 use crate::config::{
     ChallengeScopes, Config, CredentialConfig, McpConfig, ProtectionConfig, RouteConfig, SignedConfig, SigningConfig,
 };
@@ -48,6 +49,8 @@ pub struct Gateway {
     all_routes: Vec<Arc<Route>>,
     /// Under which keys signed credentials are kept.
     signed_keys: HashMap<SignedConfig, CredentialKey>,
+    /// Keeps the records of requests.
+    pub audit: Arc<Audit>,
 }
 
 /// An authorization server of the configuration.
@@ -155,6 +158,7 @@ impl Gateway {
         let all_routes: Vec<_> = config.routes.iter().map(|route| parts.route(route)).collect::<Result<_, _>>()?;
         let signed_keys = parts.signed_keys;
         let routes = all_routes.iter().cloned().collect();
+        let audit = Arc::new(Audit::open(&config, previous.map(|previous| &*previous.gateway.audit)));
         Ok(Self {
             generation: previous.map_or(0, |previous| previous.gateway.generation) + 1,
             well_known: WellKnown::new(&routes),
@@ -165,6 +169,7 @@ impl Gateway {
             sessions,
             all_routes,
             signed_keys,
+            audit,
             config,
         })
     }

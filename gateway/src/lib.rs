@@ -43,6 +43,7 @@ pub mod respond;
 pub mod route;
 pub mod server;
 pub mod signing;
+pub mod stopwatch;
 pub mod token_swap;
 pub mod upstream_credential;
 pub mod well_known;

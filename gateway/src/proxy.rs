@@ -24,6 +24,7 @@ use crate::rejection::{MalformedRequest, Rejection, UpstreamFault};
 use crate::request_body;
 use crate::request_target::{RequestTarget, check_form};
 use crate::respond;
+use crate::stopwatch::Stage;
 use crate::token_swap;
 use crate::upstream_credential;
 use crate::well_known;
@@ -70,7 +71,9 @@ impl Proxy {
         {
             return Ok(Verdict::Answer(answer));
         }
+        context.stopwatch.enter(Stage::Introspection);
         let caller = admit(&route, request, now).await?;
+        context.stopwatch.enter(Stage::Decision);
         context.token = caller.token().cloned();
         let body = match &route.mcp {
             Some(mcp) => read_message(mcp, session, context).await?,
@@ -83,7 +86,9 @@ impl Proxy {
         {
             context.mcp.session = mcp.enter_session(request, &grant, now)?;
         }
+        context.stopwatch.enter(Stage::Credential);
         let credential = upstream_credential::obtain(&grant, request, now).await?;
+        context.stopwatch.enter(Stage::Decision);
         if let Some(mcp) = &route.mcp {
             let visibility = mcp.visibility(&grant, context.mcp.messages.as_ref());
             context.mcp.is_filtered = visibility.is_some();
@@ -96,6 +101,7 @@ impl Proxy {
 
     async fn refuse(&self, session: &mut Session, context: &mut RequestContext, rejection: &Rejection) -> Result<()> {
         context.rejected(rejection);
+        context.stopwatch.enter(Stage::Answer);
         let id = match context.json_rpc_id.take() {
             Some(id) => Some(id),
             None => respond::json_rpc_id(session).await,
@@ -131,7 +137,9 @@ async fn read_message(
     }
     // Whatever is refused from here on is a JSON-RPC request, even if its id cannot be told.
     let id = context.json_rpc_id.insert(Id::Null);
+    context.stopwatch.enter(Stage::Message);
     let body = request_body::read(session, mcp.max_body).await?;
+    context.stopwatch.enter(Stage::Decision);
     let messages = Messages::parse(&body).map_err(Rejection::MalformedMessage)?;
     *id = messages.id();
     let messages = context.mcp.messages.insert(messages);
@@ -144,15 +152,15 @@ impl ProxyHttp for Proxy {
     type CTX = RequestContext;
 
     fn new_ctx(&self) -> RequestContext {
-        RequestContext::new(&self.in_flight)
+        RequestContext::new(&self.in_flight, self.current.get().audit.clone())
     }
 
     /// None: bodies pass as they are.
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> Result<()> {
-        let request = session.req_header();
-        context.begin(&request.method, &request.uri);
+        let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
+        context.begin(session.req_header(), peer);
         Ok(())
     }
 
@@ -160,10 +168,12 @@ impl ProxyHttp for Proxy {
         match self.decide(session, context).await {
             Ok(Verdict::Forward(admitted)) => {
                 context.admitted = Some(admitted);
+                context.stopwatch.enter(Stage::Upstream);
                 return Ok(false);
             }
             Ok(Verdict::Answer(answer)) => {
                 context.answered_here();
+                context.stopwatch.enter(Stage::Answer);
                 respond::send(session, answer).await?;
             }
             Err(rejection) => self.refuse(session, context, &rejection).await?,
@@ -173,6 +183,7 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_peer(&self, _: &mut Session, context: &mut RequestContext) -> Result<Box<HttpPeer>> {
         let grant = &context.admitted.as_ref().ok_or_else(no_grant)?.grant;
+        context.attempts += 1;
         let upstream = &grant.route().upstream;
         let target = match context.mcp.session.as_ref().and_then(|session| session.endpoint) {
             Some(position) => upstream.target_at(position, context.failed_connections),
@@ -227,6 +238,9 @@ impl ProxyHttp for Proxy {
         context: &mut RequestContext,
     ) -> Result<()> {
         let Some(Admitted { grant, .. }) = &context.admitted else { return Err(no_grant()) };
+        if !response.status.is_informational() {
+            context.stopwatch.enter(Stage::Answer);
+        }
         if let Some(mcp) = &grant.route().mcp {
             let method = &session.req_header().method;
             let answer = (response.status, &response.headers);
@@ -262,6 +276,7 @@ impl ProxyHttp for Proxy {
         if let Some(response) = session.response_written() {
             context.answered(response.status.as_u16());
         }
+        context.transferred(session.body_bytes_read(), session.body_bytes_sent());
         if let Some(slot) = context.slot.take() {
             slot.restore(session);
         }

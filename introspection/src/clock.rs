@@ -42,6 +42,33 @@ impl NumericDate {
     }
 }
 
+/// A moment in UTC, for records: finer than [`NumericDate`], and never compared with what somebody else says.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Timestamp(Duration);
+
+impl Timestamp {
+    /// The present moment by the system's clock.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
+    pub fn now() -> Self {
+        Self(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    }
+
+    /// The moment that long after the epoch.
+    pub const fn from_epoch(span: Duration) -> Self {
+        Self(span)
+    }
+
+    /// This moment less `span`.
+    pub const fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(span))
+    }
+
+    /// The time since 1970-01-01T00:00:00Z.
+    pub const fn since_epoch(self) -> Duration {
+        self.0
+    }
+}
+
 impl fmt::Display for NumericDate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(formatter)

@@ -77,13 +77,18 @@ impl Policy {
         if allowed {
             return Ok(());
         }
+        Err(Refusal::Scopes(self.needed(messages, route)))
+    }
+
+    /// All scopes that it takes to send all of `messages`, on a route that takes the scopes `route` for anything, if any.
+    pub fn needed(&self, messages: &Messages, route: Option<&ScopeSet>) -> ScopeSet {
         let mut needed = route.cloned().unwrap_or_default();
         for rule in messages.iter().flat_map(|message| self.rules(message)) {
             if let Rule::Scopes(scopes) = rule {
                 needed.extend(scopes);
             }
         }
-        Err(Refusal::Scopes(needed))
+        needed
     }
 
     /// Whether a list shows an item of this `kind` and `name` to who was `granted` this; if `obtainable`, also when more

@@ -1,0 +1,106 @@
+//! The last records, for whoever looks at the gateway at the moment. Those that must last are a sink's.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+
+use super::AuditRecord;
+
+/// A ring of the last [`Recent::CAPACITY`] records, each with a number.
+#[derive(Default)]
+pub struct Recent(Mutex<Ring>);
+
+#[derive(Default)]
+struct Ring {
+    records: VecDeque<Arc<AuditRecord>>,
+    /// The number of the last one.
+    last: u64,
+}
+
+/// A record and its number.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Entry {
+    /// One more than that of the record before; the first since the gateway was started has 1.
+    pub sequence: u64,
+    /// The record.
+    #[serde(flatten, serialize_with = "as_it_is")]
+    #[schemars(with = "AuditRecord")]
+    pub record: Arc<AuditRecord>,
+}
+
+impl Recent {
+    /// How many records are kept. None takes more than about 4 kB.
+    pub const CAPACITY: usize = 1_000;
+
+    /// Keeps `record`, in place of the oldest one if there is no room.
+    pub fn push(&self, record: Arc<AuditRecord>) {
+        let mut ring = self.0.lock();
+        ring.last += 1;
+        let oldest = if ring.records.len() < Self::CAPACITY { None } else { ring.records.pop_front() };
+        ring.records.push_back(record);
+        drop(ring);
+        drop(oldest); // not while others wait
+    }
+
+    /// The records that are kept of those after number `sequence`, oldest first; with 0, all. Where the first of them is not
+    /// the next in number, those between are gone.
+    pub fn since(&self, sequence: u64) -> Vec<Entry> {
+        let ring = self.0.lock();
+        let first = ring.last + 1 - ring.records.len() as u64;
+        let skipped = usize::try_from(sequence.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
+        let records = ring.records.iter().zip(first..).skip(skipped);
+        records.map(|(record, sequence)| Entry { sequence, record: record.clone() }).collect()
+    }
+
+    /// The number of the last record; 0 when there has been none.
+    pub fn last(&self) -> u64 {
+        self.0.lock().last
+    }
+}
+
+fn as_it_is<S: Serializer>(record: &Arc<AuditRecord>, serializer: S) -> Result<S::Ok, S::Error> {
+    record.serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::tests::record;
+    use super::*;
+
+    fn numbers(recent: &Recent, since: u64) -> Vec<u64> {
+        recent.since(since).iter().map(|entry| entry.sequence).collect()
+    }
+
+    #[test]
+    fn records_are_numbered_and_asked_for_by_number() {
+        let recent = Recent::default();
+        assert!(numbers(&recent, 0).is_empty());
+        for _ in 0..3 {
+            recent.push(Arc::new(record()));
+        }
+        assert_eq!(numbers(&recent, 0), [1, 2, 3]);
+        assert_eq!(numbers(&recent, 2), [3]);
+        assert!(numbers(&recent, 3).is_empty() && numbers(&recent, u64::MAX).is_empty());
+    }
+
+    #[test]
+    fn the_oldest_make_room() {
+        let recent = Recent::default();
+        for _ in 0..Recent::CAPACITY + 5 {
+            recent.push(Arc::new(record()));
+        }
+        let numbers = numbers(&recent, 0);
+        assert_eq!((numbers.len(), numbers.first(), recent.last()), (Recent::CAPACITY, Some(&6), 1_005));
+    }
+
+    #[test]
+    fn an_entry_is_the_record_with_its_number() {
+        let recent = Recent::default();
+        recent.push(Arc::new(record()));
+        let entry = serde_json::to_value(&recent.since(0)[0]).unwrap();
+        assert_eq!((&entry["sequence"], &entry["subject"]), (&1.into(), &"alice".into()));
+    }
+}

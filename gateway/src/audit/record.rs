@@ -1,0 +1,230 @@
+//! What is recorded of a request.
+
+use std::net::SocketAddr;
+use std::time::{Duration, UNIX_EPOCH};
+
+use phantomgate_introspection::clock::Timestamp;
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+
+use super::{Decision, Reason};
+
+/// What is recorded of a request: as JSON, one object on one line. What is not known is left out.
+///
+/// The token is known by its digest only, the query of the request not at all. What a client decides the length of is cut
+/// off (with `…`): the path, what its message names, and what its token says.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct AuditRecord {
+    /// When the request arrived, in UTC, to the microsecond (RFC 3339).
+    #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String")]
+    pub time: Timestamp,
+    /// What the request is called in our log, and at the upstream as `x-request-id`.
+    pub request_id: String,
+    /// The trace it is part of, in hexadecimal (W3C Trace Context), where it is traced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// What became of it.
+    pub decision: Decision,
+    /// Why.
+    pub reason: Reason,
+    /// What the operator should know beyond that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// The status sent; 0 when none was.
+    pub status: u16,
+    /// The route, if one was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// The method.
+    pub method: String,
+    /// The path, without the query.
+    pub path: String,
+    /// The method of its MCP message; of a batch, of the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mcp_method: Option<String>,
+    /// The tool, prompt or resource that this is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mcp_name: Option<String>,
+    /// The agent's client identifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// The subject of the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// What the token is known by: the first 64 bits of its digest, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The scopes that this takes, by the route and by the rules for what its message asks for; separated by spaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes_required: Option<String>,
+    /// The scopes that the token was granted, separated by spaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes_granted: Option<String>,
+    /// Where the request came from: the other end of the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<SocketAddr>,
+    /// The protocol it came by: `HTTP/1.1` or `HTTP/2.0`.
+    pub protocol: &'static str,
+    /// The upstream it was sent to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// The endpoint of the upstream, the last that was tried: host and port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// How many further attempts were made to reach the upstream after the first.
+    pub retries: usize,
+    /// The bytes of the request's body that were read from the client.
+    pub bytes_received: usize,
+    /// The bytes of the answer's body that were sent to the client.
+    pub bytes_sent: usize,
+    /// How long it took, and what of that.
+    #[serde(flatten)]
+    pub latency: Latency,
+}
+
+/// How long a request took, in microseconds. What it never came to is left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Latency {
+    /// Until the token was known: from the cache, or by asking the authorization server.
+    #[serde(rename = "introspection_us", skip_serializing_if = "Option::is_none", serialize_with = "micros_if_any")]
+    #[schemars(with = "Option<u64>")]
+    pub introspection: Option<Duration>,
+    /// Until the message of an MCP request was here: mostly the client's time.
+    #[serde(rename = "message_us", skip_serializing_if = "Option::is_none", serialize_with = "micros_if_any")]
+    #[schemars(with = "Option<u64>")]
+    pub message: Option<Duration>,
+    /// Until there was a credential for the upstream: kept from before, signed, or by asking the authorization server.
+    #[serde(rename = "credential_us", skip_serializing_if = "Option::is_none", serialize_with = "micros_if_any")]
+    #[schemars(with = "Option<u64>")]
+    pub credential: Option<Duration>,
+    /// All else until it was decided: our own work.
+    #[serde(rename = "decision_us", skip_serializing_if = "Option::is_none", serialize_with = "micros_if_any")]
+    #[schemars(with = "Option<u64>")]
+    pub decision: Option<Duration>,
+    /// From when it was decided to the head of the upstream's answer: connecting, retries and the upstream's own time.
+    #[serde(rename = "upstream_us", skip_serializing_if = "Option::is_none", serialize_with = "micros_if_any")]
+    #[schemars(with = "Option<u64>")]
+    pub upstream: Option<Duration>,
+    /// From the arrival of the request to the end of the answer.
+    #[serde(rename = "total_us", serialize_with = "micros")]
+    #[schemars(with = "u64")]
+    pub total: Duration,
+}
+
+/// Whether the log shows records.
+pub(super) fn is_logged() -> bool {
+    tracing::enabled!(target: "audit", tracing::Level::INFO)
+}
+
+impl AuditRecord {
+    /// Writes the record to the log.
+    pub(super) fn log(&self) {
+        tracing::info!(
+            target: "audit",
+            request_id = self.request_id,
+            trace_id = self.trace_id,
+            decision = <&str>::from(self.decision),
+            reason = <&str>::from(self.reason),
+            cause = self.cause,
+            status = self.status,
+            route = self.route,
+            method = self.method,
+            path = self.path,
+            mcp_method = self.mcp_method,
+            mcp_name = self.mcp_name,
+            client_id = self.client_id,
+            subject = self.subject,
+            token = self.token,
+            peer = self.peer.map(tracing::field::display),
+            endpoint = self.endpoint,
+            duration_us = whole_micros(self.latency.total),
+        );
+    }
+}
+
+/// The time as RFC 3339 has it.
+fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_micros(UNIX_EPOCH + time.since_epoch()))
+}
+
+fn micros<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(whole_micros(*span))
+}
+
+#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+fn micros_if_any<S: Serializer>(span: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    micros(&span.unwrap_or_default(), serializer)
+}
+
+fn whole_micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The record of a request that was granted.
+    pub(crate) fn record() -> AuditRecord {
+        AuditRecord {
+            time: Timestamp::from_epoch(Duration::from_micros(1_700_000_000_000_007)),
+            request_id: "r-1".to_owned(),
+            trace_id: None,
+            decision: Decision::Allow,
+            reason: Reason::Granted,
+            cause: None,
+            status: 200,
+            route: Some("mcp".to_owned()),
+            method: "POST".to_owned(),
+            path: "/mcp".to_owned(),
+            mcp_method: Some("tools/call".to_owned()),
+            mcp_name: Some("fetch-users".to_owned()),
+            client_id: Some("agent".to_owned()),
+            subject: Some("alice".to_owned()),
+            token: Some("0123456789abcdef".to_owned()),
+            scopes_required: Some("users:read".to_owned()),
+            scopes_granted: Some("users:read users:write".to_owned()),
+            peer: Some(([127, 0, 0, 1], 40_000).into()),
+            protocol: "HTTP/1.1",
+            upstream: Some("users-mcp".to_owned()),
+            endpoint: Some("10.0.0.5:3000".to_owned()),
+            retries: 0,
+            bytes_received: 120,
+            bytes_sent: 340,
+            latency: Latency {
+                introspection: Some(Duration::from_micros(3)),
+                upstream: Some(Duration::from_millis(4)),
+                total: Duration::from_millis(5),
+                ..Latency::default()
+            },
+        }
+    }
+
+    #[test]
+    fn a_record_is_one_line_of_json_whatever_is_in_it() {
+        let hostile = "a\r\n{\"decision\":\"allow\"}\u{2028}\u{1b}[31m\0";
+        let record = AuditRecord { path: hostile.to_owned(), subject: Some(hostile.to_owned()), ..record() };
+        let text = serde_json::to_string(&record).unwrap();
+        assert!(!text.contains(['\n', '\r', '\u{1b}', '\0']), "{text}");
+        let read: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["path"], hostile);
+        assert_eq!(read["decision"], "allow");
+    }
+
+    #[test]
+    fn times_are_exact_to_the_microsecond_and_what_never_happened_is_left_out() {
+        let record = serde_json::to_value(AuditRecord { retries: 2, ..record() }).unwrap();
+        assert_eq!(record["time"], "2023-11-14T22:13:20.000007Z");
+        assert_eq!(record["introspection_us"], 3);
+        assert_eq!(record["upstream_us"], 4_000);
+        assert_eq!(record["total_us"], 5_000);
+        assert_eq!(record["peer"], "127.0.0.1:40000");
+        assert_eq!(record["retries"], json!(2));
+        for absent in ["credential_us", "message_us", "decision_us", "trace_id", "cause"] {
+            assert!(record.get(absent).is_none(), "{absent}");
+        }
+    }
+}
