@@ -85,6 +85,10 @@ pub(crate) fn schema() -> Result<(), Failure> {
     say(&format!("{:#}", config::schema()))
 }
 
+pub(crate) fn reference() -> Result<(), Failure> {
+    Ok(write!(io::stdout(), "{}", config::reference())?)
+}
+
 pub(crate) fn new_key(path: &Path) -> Result<(), Failure> {
     let (signing, folder) = key_folder(path)?;
     let key = folder.create(signing.algorithm, NumericDate::now())?;

@@ -1,11 +1,13 @@
 //! The command line: arguments in, exit codes out.
 
 mod commands;
+mod packaging;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -41,16 +43,40 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgument,
     },
-    /// Print the JSON Schema of the configuration
+    /// Print the JSON Schema of the configuration, or its reference
     ///
-    /// Editors complete and check with it: begin the YAML with `# yaml-language-server: $schema=gateway.schema.json`.
-    Schema,
+    /// Editors complete and check with the schema: begin the YAML with `# yaml-language-server:
+    /// $schema=gateway.schema.json`.
+    Schema {
+        /// For programs, or for people
+        #[arg(long, default_value = "json")]
+        format: SchemaFormat,
+    },
     /// Look after the signing keys
     ///
     /// A new key is published at once and signs ten minutes later, when everybody has seen it; the old one stays
     /// published until the last JWT it signed is dead. A running gateway sees changes within half a minute.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Write the manual pages of all commands, for packages
+    Manual {
+        /// Where to: a folder, made when it is not there
+        #[arg(value_name = "FOLDER")]
+        directory: PathBuf,
+    },
+    /// Print what a shell completes the command line with
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum SchemaFormat {
+    /// JSON Schema (draft 2020-12)
+    Json,
+    /// A page with every key, its type and its default
+    Markdown,
 }
 
 #[derive(Subcommand)]
@@ -75,10 +101,13 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run { config, log_level } => commands::run(&config.path, log_level),
         Command::Check { config } => commands::check(&config.path),
-        Command::Schema => commands::schema(),
+        Command::Schema { format: SchemaFormat::Json } => commands::schema(),
+        Command::Schema { format: SchemaFormat::Markdown } => commands::reference(),
         Command::Keys(KeysCommand::New(config)) => commands::new_key(&config.path),
         Command::Keys(KeysCommand::List(config)) => commands::list_keys(&config.path),
         Command::Keys(KeysCommand::Rotate(config)) => commands::rotate_keys(&config.path),
+        Command::Manual { directory } => packaging::manual(Arguments::command(), &directory).map_err(Into::into),
+        Command::Completions { shell } => packaging::completions(Arguments::command(), shell).map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

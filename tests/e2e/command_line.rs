@@ -139,13 +139,63 @@ async fn a_new_key_is_listed_and_published_before_it_signs() {
     assert!(line.trim_end().ends_with("signs"), "{listed}");
 }
 
+/// The commands that `--help` lists.
+fn commands() -> Vec<String> {
+    let help = phantomgate().arg("--help").output().unwrap();
+    assert!(help.status.success());
+    let text = String::from_utf8(help.stdout).unwrap();
+    let (_, list) = text.split_once("Commands:\n").unwrap();
+    let (list, _) = list.split_once("\n\n").unwrap();
+    let names = list.lines().filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
 #[test]
 fn help_names_every_command() {
-    let help = phantomgate().arg("--help").output().unwrap();
+    let commands = commands();
 
-    let text = String::from_utf8(help.stdout).unwrap();
-    assert!(help.status.success());
-    assert!(["run", "check", "schema", "keys"].iter().all(|command| text.contains(command)), "{text}");
+    for name in ["run", "check", "schema", "keys", "manual", "completions"] {
+        assert!(commands.iter().any(|command| command == name), "{name} is not in {commands:?}");
+    }
+}
+
+#[test]
+fn the_manual_has_a_page_for_every_command() {
+    let directory = tempfile::tempdir().unwrap();
+
+    assert_eq!(CommandLine::run(directory.path(), &["manual", "share/man1"]).code(), 0);
+
+    let page = |name: &str| std::fs::read_to_string(directory.path().join("share/man1").join(name)).unwrap();
+    let overview = page("phantomgate.1").replace('\\', "");
+    for command in commands() {
+        assert!(overview.contains(&format!("phantomgate-{command}(1)")), "{command} is not in {overview}");
+        assert!(page(&format!("phantomgate-{command}.1")).contains(".SH DESCRIPTION"), "{command}");
+    }
+    assert!(page("phantomgate-keys-rotate.1").contains("config"), "those below another have theirs too");
+}
+
+#[test]
+fn shells_complete_every_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let commands = commands();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = CommandLine::run(directory.path(), &["completions", shell]);
+
+        assert_eq!(script.code(), 0, "{}", script.stderr());
+        let script = script.stdout();
+        assert!(commands.iter().all(|command| script.contains(command.as_str())), "{shell}: {script}");
+        assert!(script.contains("rotate"), "{shell}: {script}");
+    }
+}
+
+#[test]
+fn the_reference_tells_type_and_default_of_a_key() {
+    let directory = tempfile::tempdir().unwrap();
+
+    let reference = CommandLine::run(directory.path(), &["schema", "--format", "markdown"]);
+
+    assert_eq!(reference.code(), 0, "{}", reference.stderr());
+    assert!(reference.stdout().contains("| `drain_timeout` | duration | `30s` |"), "{}", reference.stdout());
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@
 mod document;
 mod findings;
 mod read;
+mod reference;
 mod resolve;
 mod tree;
 mod values;
@@ -271,6 +272,11 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, Report> {
 /// The JSON Schema of the configuration, for editors.
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(document::Document).to_value()
+}
+
+/// The same for people: every key with its type, its default and what it is for, in Markdown.
+pub fn reference() -> String {
+    reference::markdown(&schema())
 }
 
 #[cfg(test)]

@@ -88,7 +88,13 @@ impl Size {
 
 impl fmt::Display for Size {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
+        let Self(ByteSize(bytes)) = *self;
+        for (unit, size) in [("GiB", bytesize::GIB), ("MiB", bytesize::MIB), ("KiB", bytesize::KIB)] {
+            if bytes >= size && bytes.is_multiple_of(size) {
+                return write!(formatter, "{}{unit}", bytes / size);
+            }
+        }
+        write!(formatter, "{bytes}B")
     }
 }
 
@@ -390,7 +396,12 @@ mod tests {
         for bad in ["big", "4M", "'4096'"] {
             assert!(error(bad).ends_with("is no size; write one such as 64KiB or 4MiB"), "{bad}");
         }
-        assert_eq!(read_value(&Size::mebibytes(4).to_string()), Ok(Size::mebibytes(4)));
+        for (size, written) in
+            [(Size::mebibytes(4), "4MiB"), (Size(ByteSize(1_536)), "1536B"), (Size(ByteSize(0)), "0B")]
+        {
+            assert_eq!(size.to_string(), written);
+            assert_eq!(read_value(written), Ok(size));
+        }
     }
 
     #[test]
