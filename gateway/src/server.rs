@@ -20,7 +20,7 @@ use pingora::services::listening::Service;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Subject};
 use crate::config::Config;
 use crate::connection::Connections;
 use crate::context::InFlight;
@@ -133,7 +133,7 @@ impl Server {
         let (end_admin, admin_ended) = watch::channel(false);
         let drain_timeout = self.drain_timeout;
         let mut server = self;
-        let admin = server.start_admin(stopped.clone(), admin_ended);
+        let admin = server.start_admin(&in_flight, stopped.clone(), admin_ended);
         // Both from the beginning: whoever is told that we listen may ask us to stop at once.
         let (how, (listening, _background)) = tokio::join!(shutdown, server.start(&in_flight, stopped));
         if how == Shutdown::Graceful {
@@ -155,10 +155,16 @@ impl Server {
     }
 
     /// Before all else: it tells what the rest waits for.
-    fn start_admin(&mut self, stopping: watch::Receiver<bool>, ended: watch::Receiver<bool>) -> Option<JoinHandle<()>> {
+    fn start_admin(
+        &mut self,
+        in_flight: &InFlight,
+        stopping: watch::Receiver<bool>,
+        ended: watch::Receiver<bool>,
+    ) -> Option<JoinHandle<()>> {
         let (address, admin) = self.admin.take()?;
         tracing::info!(%address, "admin listening");
-        Some(tokio::spawn(admin.serve(self.current.clone(), self.exposition.clone(), stopping, ended)))
+        let (current, exposition) = (self.current.clone(), self.exposition.clone());
+        Some(tokio::spawn(admin.serve(Subject { current, exposition, in_flight: in_flight.clone(), stopping }, ended)))
     }
 
     /// Listens, until `stopped` says so.

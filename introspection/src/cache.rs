@@ -98,6 +98,7 @@ pub(crate) struct TokenCache<D> {
     active: Cache<TokenDigest, Arc<CachedToken<D>>, BuildDigestHasher>,
     inactive: Cache<TokenDigest, Inactive, BuildDigestHasher>,
     ledger: Arc<Ledger>,
+    max_entries: u64,
     max_ttl: Duration,
     stale_if_error: Duration,
 }
@@ -130,10 +131,11 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
                 .eviction_listener(count_eviction)
                 .build_with_hasher(BuildDigestHasher::default()),
             inactive: Cache::builder()
-                .max_capacity(config.max_entries.div_ceil(10))
+                .max_capacity(inactive_capacity(config.max_entries))
                 .time_to_live(config.negative_ttl)
                 .build_with_hasher(BuildDigestHasher::default()),
             ledger,
+            max_entries: config.max_entries,
             max_ttl: config.max_ttl,
             stale_if_error: config.stale_if_error,
         }
@@ -231,12 +233,22 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
         self.active.invalidate_all();
     }
 
+    /// How many active and inactive entries there may be.
+    pub(crate) fn capacity(&self) -> (u64, u64) {
+        (self.max_entries, inactive_capacity(self.max_entries))
+    }
+
     /// How many active and inactive entries there are.
     pub(crate) fn count(&self) -> (u64, u64) {
         self.active.run_pending_tasks();
         self.inactive.run_pending_tasks();
         (self.active.entry_count(), self.inactive.entry_count())
     }
+}
+
+/// How many inactive entries there may be where there may be so many active ones.
+fn inactive_capacity(max_entries: u64) -> u64 {
+    max_entries.div_ceil(10)
 }
 
 /// Tells moka when an entry ends, so that the dead do not take the room of the living.

@@ -14,7 +14,7 @@ use crate::clock::NumericDate;
 use crate::config::Config;
 use crate::error::{BuildError, IntrospectionError, Unavailable};
 use crate::flight::{Boarding, Flights};
-use crate::metrics::Metrics;
+use crate::metrics::{LookupCounts, Metrics};
 use crate::response::{Inactive, Introspection};
 use crate::revocation::{Mark, Revocation};
 use crate::token::{Digester, OpaqueToken, TokenDigest};
@@ -52,6 +52,21 @@ impl Default for Accepts {
     fn default() -> Self {
         Self { opaque: true, jwt: false, max_ttl: Duration::MAX }
     }
+}
+
+/// What a token cache holds, and what it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheState {
+    /// Active tokens that are known.
+    pub entries: u64,
+    /// How many may be.
+    pub capacity: u64,
+    /// Inactive tokens that are known.
+    pub inactive_entries: u64,
+    /// How many may be.
+    pub inactive_capacity: u64,
+    /// What it was asked.
+    pub lookups: LookupCounts,
 }
 
 /// How a token is learnt about.
@@ -143,16 +158,16 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
         let lookups = &self.0.metrics.lookups;
         let stand_in = match self.0.cache.get(&digest, accepts.max_ttl, now) {
             Known::Active(token) => {
-                lookups.hit.increment(1);
+                lookups.hit.increment();
                 return Ok(token);
             }
             Known::Due(known) => {
-                lookups.hit.increment(1);
+                lookups.hit.increment();
                 self.refresh(&known, token, way);
                 return Ok(known);
             }
             Known::Inactive(inactive) => {
-                lookups.negative.increment(1);
+                lookups.negative.increment();
                 return Err(IntrospectionError::Inactive(inactive));
             }
             Known::Over(token) => Some(token),
@@ -161,7 +176,7 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
         let outcome = self.learn(digest, token, way, accepts, now).await;
         match (outcome, stand_in) {
             (Err(IntrospectionError::Unavailable(_)), Some(old)) if self.0.may_stand_in(&old) => {
-                lookups.stale.increment(1);
+                lookups.stale.increment();
                 Ok(old)
             }
             (outcome, _) => outcome,
@@ -202,6 +217,20 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
         set(&self.0.metrics.inactive_entries, inactive);
     }
 
+    /// What the cache holds, and what it was asked. Looks after the cache as it does: call it now and then, not for each
+    /// request.
+    pub fn state(&self) -> CacheState {
+        let (entries, inactive_entries) = self.0.cache.count();
+        let (capacity, inactive_capacity) = self.0.cache.capacity();
+        let lookups = self.0.metrics.lookups.counts();
+        CacheState { entries, capacity, inactive_entries, inactive_capacity, lookups }
+    }
+
+    /// What the cache was asked.
+    pub fn lookups(&self) -> LookupCounts {
+        self.0.metrics.lookups.counts()
+    }
+
     /// Waits for the answer about a token of which nothing is known.
     async fn learn(
         &self,
@@ -220,19 +249,19 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
             };
             let flight = match self.0.flights.board(digest, known, || self.ask(digest, token, way)) {
                 Boarding::Started(flight) => {
-                    lookups.miss.increment(1);
+                    lookups.miss.increment();
                     flight
                 }
                 Boarding::Joined(flight) => {
-                    lookups.coalesced.increment(1);
+                    lookups.coalesced.increment();
                     flight
                 }
                 Boarding::Known(outcome) => {
-                    lookups.coalesced.increment(1);
+                    lookups.coalesced.increment();
                     return outcome;
                 }
                 Boarding::Full => {
-                    lookups.refused.increment(1);
+                    lookups.refused.increment();
                     return Err(Unavailable::Overloaded.into());
                 }
             };

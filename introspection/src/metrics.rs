@@ -2,7 +2,7 @@
 //! whoever wants to see the numbers installs a recorder before that.
 
 use std::sync::Once;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram};
@@ -28,17 +28,82 @@ pub(crate) struct Metrics {
 /// What came of requests with a token.
 pub(crate) struct Lookups {
     /// Active, from the cache.
-    pub(crate) hit: Counter,
+    pub(crate) hit: Tally,
     /// Asked for.
-    pub(crate) miss: Counter,
+    pub(crate) miss: Tally,
     /// Waited for the answer to another request's question.
-    pub(crate) coalesced: Counter,
+    pub(crate) coalesced: Tally,
     /// Inactive, from the cache.
-    pub(crate) negative: Counter,
+    pub(crate) negative: Tally,
     /// Past its life in the cache, used because the authorization server failed.
-    pub(crate) stale: Counter,
+    pub(crate) stale: Tally,
     /// Turned away: too many waited already.
-    pub(crate) refused: Counter,
+    pub(crate) refused: Tally,
+}
+
+/// A counter that can be read here as well as by whoever collects metrics.
+pub(crate) struct Tally {
+    collected: Counter,
+    count: AtomicU64,
+}
+
+/// How often requests with a token met which state of the cache, since the introspector was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LookupCounts {
+    /// Active, from the cache.
+    pub hit: u64,
+    /// Asked for.
+    pub miss: u64,
+    /// Waited for the answer to another request's question.
+    pub coalesced: u64,
+    /// Inactive, from the cache.
+    pub negative: u64,
+    /// Past its life in the cache, used because the authorization server failed.
+    pub stale: u64,
+    /// Turned away: too many waited already.
+    pub refused: u64,
+}
+
+impl Tally {
+    fn new(collected: Counter) -> Self {
+        Self { collected, count: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn increment(&self) {
+        self.collected.increment(1);
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+impl Lookups {
+    pub(crate) fn counts(&self) -> LookupCounts {
+        let Self { hit, miss, coalesced, negative, stale, refused } = self;
+        LookupCounts {
+            hit: hit.count(),
+            miss: miss.count(),
+            coalesced: coalesced.count(),
+            negative: negative.count(),
+            stale: stale.count(),
+            refused: refused.count(),
+        }
+    }
+}
+
+impl LookupCounts {
+    /// Those that waited for nobody.
+    pub fn answered_at_once(self) -> u64 {
+        self.hit + self.negative
+    }
+
+    /// All of them. A stale one was first asked for, or waited.
+    pub fn all(self) -> u64 {
+        let Self { hit, miss, coalesced, negative, stale: _, refused } = self;
+        hit + miss + coalesced + negative + refused
+    }
 }
 
 struct Introspections {
@@ -62,7 +127,11 @@ const SUSPICIOUS: u32 = 100;
 impl Metrics {
     pub(crate) fn new(name: &str) -> Self {
         describe();
-        let lookup = |outcome: &'static str| counter!("phantomgate_token_lookups_total", "authorization_server" => name.to_owned(), "outcome" => outcome);
+        let lookup = |outcome: &'static str| {
+            Tally::new(
+                counter!("phantomgate_token_lookups_total", "authorization_server" => name.to_owned(), "outcome" => outcome),
+            )
+        };
         let introspection = |outcome: &'static str| counter!("phantomgate_introspections_total", "authorization_server" => name.to_owned(), "outcome" => outcome);
         let entries = |state: &'static str| gauge!("phantomgate_token_cache_entries", "authorization_server" => name.to_owned(), "state" => state);
         let alarm = |alarm: &'static str| {

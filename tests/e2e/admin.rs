@@ -1,5 +1,8 @@
 //! The admin listener: health, readiness, metrics, and who may use it.
 
+mod description;
+mod running;
+
 use e2e::{AnswerExt, Given, World, now, until};
 use serde_json::json;
 

@@ -39,6 +39,7 @@ mod gateway;
 mod jwt;
 mod load;
 pub mod mcp_checks;
+mod openapi;
 mod process;
 mod raw;
 mod upstream;
@@ -59,6 +60,7 @@ pub use fixtures::{
 pub use gateway::{CommandLine, Gateway, ReservedPort, phantomgate};
 pub use jwt::{Jwt, SigningKey, decode_jwt};
 pub use load::{Load, QuietUpstream};
+pub use openapi::Description;
 pub use process::Process;
 pub use raw::RawConnection;
 pub use upstream::{EventStream, Received, Upstream};

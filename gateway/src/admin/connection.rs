@@ -7,17 +7,38 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 /// How many connections there may be. More wait until one ends.
 const MAX_CONNECTIONS: usize = 64;
 
 /// How long a connection is read from: who sends slowly, or nothing, does not keep others out.
 const LIFETIME: Duration = Duration::from_secs(60);
+
+/// A connection that is older takes no further request: its client opens another before this one ends.
+const LAST_REQUEST: Duration = Duration::from_secs(45);
+
+/// When a connection was made.
+#[derive(Clone, Copy)]
+pub(super) struct Opened(Instant);
+
+impl Opened {
+    /// Whether the request that is answered now should be the connection's last.
+    pub(super) fn is_old(self) -> bool {
+        self.0.elapsed() > LAST_REQUEST
+    }
+}
+
+impl Connected<IncomingStream<'_, Connections>> for Opened {
+    fn connect_info(_: IncomingStream<'_, Connections>) -> Self {
+        Self(Instant::now())
+    }
+}
 
 /// The connections of one socket.
 pub(super) struct Connections {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use http::{StatusCode, header};
+use http::StatusCode;
 use phantomgate_introspection::NumericDate;
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::Operations;
@@ -17,21 +17,33 @@ use crate::gateway::Gateway;
 /// How long is waited for an authorization server that has not been reached yet.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Whether requests of agents can be served.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Readiness {
+    /// Whether they can.
+    ready: bool,
+    /// What is not ready; empty when all is.
+    not_ready: Vec<Missing>,
+}
+
 /// Something that is not ready.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 struct Missing {
+    /// What it is: `gateway`, `authorization server`, `signing`, `upstream`.
     what: &'static str,
+    /// What the configuration calls it.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    /// Why it is not ready.
     reason: String,
 }
 
-pub(super) async fn readiness(State(operations): State<Arc<Operations>>) -> Response {
-    let mut missing = operations.missing().await;
-    missing.sort();
-    let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({ "ready": missing.is_empty(), "not_ready": missing });
-    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+pub(super) async fn readiness(State(operations): State<Arc<Operations>>) -> (StatusCode, Json<Readiness>) {
+    let mut not_ready = operations.missing().await;
+    not_ready.sort();
+    let ready = not_ready.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready, not_ready }))
 }
 
 impl Operations {

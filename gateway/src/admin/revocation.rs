@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use phantomgate_introspection::{OpaqueToken, Revocation};
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Operations, Problem};
+use super::Operations;
+use super::problem::Problem;
 
 /// The largest body taken, in bytes: twice the longest token.
 const LARGEST_BODY: usize = 16 * 1024;
@@ -19,25 +20,39 @@ const NOT_ONE: &str = "Name exactly one of token, token_digest, subject, client_
 
 /// What a request says. A member that stands twice, and one that is not known, are errors: nobody should believe that
 /// something was revoked that was not.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Document {
+#[schemars(extend("oneOf" = [
+    { "required": ["token"] }, { "required": ["token_digest"] }, { "required": ["subject"] },
+    { "required": ["client_id"] }, { "required": ["session_id"] },
+]))]
+pub(super) struct Document {
+    /// The token itself.
     token: Option<String>,
+    /// What the audit shows of a token: 16 hexadecimal digits.
     token_digest: Option<String>,
+    /// The subject whose tokens these are.
     subject: Option<String>,
+    /// The client whose tokens these are.
     client_id: Option<String>,
+    /// The session (`sid`) whose tokens these are.
     session_id: Option<String>,
+    /// The name of the authorization server that this is about; all of them when left out.
     authorization_server: Option<String>,
 }
 
-pub(super) async fn revoke(State(operations): State<Arc<Operations>>, request: Request) -> Response {
-    match operations.revoke(request).await {
-        Ok(forgotten) => {
-            let content_type = [(header::CONTENT_TYPE, "application/json")];
-            (content_type, json!({ "forgotten": forgotten }).to_string()).into_response()
-        }
-        Err(problem) => problem.into_response(),
-    }
+/// What a revocation came to.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Revoked {
+    /// How many tokens were known that are not any more.
+    forgotten: u64,
+}
+
+pub(super) async fn revoke(
+    State(operations): State<Arc<Operations>>,
+    request: Request,
+) -> Result<Json<Revoked>, Problem> {
+    operations.revoke(request).await.map(|forgotten| Json(Revoked { forgotten }))
 }
 
 impl Operations {
