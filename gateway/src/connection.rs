@@ -4,6 +4,8 @@
 //! events was finished by us, and its client comes back at once: over the same connection, which it has no reason to think
 //! closed. So the session of such a request is handed here, and its connection serves the next.
 
+use std::cell::Cell;
+use std::future::pending;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,8 +18,16 @@ use pingora::server::ShutdownWatch;
 use crate::proxy::Proxy;
 
 tokio::task_local! {
-    /// The session of the request under way, once we have finished it.
-    static FINISHED: Mutex<Option<HttpSession>>;
+    /// The request under way.
+    static REQUEST: Request;
+}
+
+#[derive(Default)]
+struct Request {
+    /// Whether its head is here. Until then the connection is idle.
+    has_begun: Cell<bool>,
+    /// Its session, once we have finished it.
+    finished: Mutex<Option<HttpSession>>,
 }
 
 /// Serves connections.
@@ -28,10 +38,16 @@ pub struct Connections {
     pub options: HttpServerOptions,
 }
 
+/// Notes that the head of a request is here.
+pub fn begun() {
+    // Without a connection around it there is nothing to tell.
+    let _ = REQUEST.try_with(|request| request.has_begun.set(true));
+}
+
 /// Hands over the session of a request whose answer is whole, so that its connection is used again.
 pub fn finished(session: HttpSession) {
     // Without a connection around it there is nothing to use again.
-    let _ = FINISHED.try_with(|finished| *finished.lock() = Some(session));
+    let _ = REQUEST.try_with(|request| *request.finished.lock() = Some(session));
 }
 
 #[async_trait]
@@ -46,19 +62,30 @@ impl HttpServerApp for Connections {
             if reused.is_some() {
                 return reused;
             }
-            let session = FINISHED.with(|finished| finished.lock().take())?;
+            let session = REQUEST.with(|request| request.finished.lock().take())?;
             let settings = HttpPersistentSettings::for_session(&session);
             let stream = session.finish().await.ok().flatten()?;
             Some(ReusedHttpStream::from_reusable_stream(stream, settings))
         };
-        FINISHED.scope(Mutex::default(), serve).await
+        let serve = async {
+            tokio::select! {
+                biased; // a request that is here already is served
+                reused = serve => reused,
+                () = idle_at_end(shutdown.clone()) => None,
+            }
+        };
+        REQUEST.scope(Request::default(), serve).await
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
         Some(&self.options)
     }
+}
 
-    async fn http_cleanup(&self) {
-        self.proxy.http_cleanup().await;
+/// Resolves when the listener stops while the connection waits for a request.
+async fn idle_at_end(mut shutdown: ShutdownWatch) {
+    let _ = shutdown.wait_for(|stopped| *stopped).await;
+    if REQUEST.with(|request| request.has_begun.get()) {
+        pending::<()>().await;
     }
 }

@@ -32,6 +32,7 @@ pub mod cross_origin;
 pub mod downstream;
 pub mod gateway;
 pub mod json_rpc;
+pub mod listener;
 pub mod logging;
 pub mod mcp;
 pub mod metrics;

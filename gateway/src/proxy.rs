@@ -14,6 +14,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use crate::admission::admit;
 use crate::answer::Answer;
 use crate::authorize::{Grant, authorize};
+use crate::connection;
 use crate::context::{Admitted, InFlight, RequestContext};
 use crate::credential;
 use crate::cross_origin;
@@ -152,6 +153,7 @@ impl ProxyHttp for Proxy {
     type CTX = RequestContext;
 
     fn new_ctx(&self) -> RequestContext {
+        connection::begun();
         RequestContext::new(&self.in_flight, self.current.get().audit.clone())
     }
 
@@ -263,6 +265,8 @@ impl ProxyHttp for Proxy {
             // Too late for an answer: the client sees the connection end.
             Some(rejection) if session.response_written().is_some() => context.rejected(&rejection),
             Some(rejection) => {
+                // What is left of the request is not read: the answer says that the connection ends with it.
+                session.set_keepalive(None);
                 if self.refuse(session, context, &rejection).await.is_err() {
                     context.disconnected();
                 }

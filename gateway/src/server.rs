@@ -1,30 +1,25 @@
 //! ① Sockets, threads, and the two ends of the gateway's life.
 //!
-//! Sockets are bound before anything else: an address that is in use is an error at once, not a retry in the background.
 //! To stop, listening ends first, idle connections are closed, and requests under way get their time to finish.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::IntoRawFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use phantomgate_introspection::NumericDate;
 use pingora::apps::HttpServerOptions;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{Fds, ListenFds};
-use pingora::services::Service as _;
-use pingora::services::listening::Service;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admin::{Admin, Subject};
-use crate::config::Config;
+use crate::config::{AdminConfig, Config};
 use crate::connection::Connections;
 use crate::context::InFlight;
 use crate::gateway::{Current, Gateway, GatewayError};
+use crate::listener::{ListenError, Listener, Running};
 use crate::metrics::Exposition;
 use crate::proxy::Proxy;
 
@@ -40,7 +35,7 @@ const H2_IDLE: Duration = Duration::from_secs(60);
 /// A gateway whose sockets are bound.
 pub struct Server {
     current: Current,
-    listeners: Vec<(SocketAddr, TcpListener)>,
+    listeners: Vec<Listener>,
     admin: Option<(SocketAddr, Admin)>,
     exposition: Option<Exposition>,
     drain_timeout: Duration,
@@ -59,16 +54,16 @@ pub enum Shutdown {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The admin listener's cannot.
     #[error("cannot listen on {address}: {error}")]
-    Listen {
+    Admin {
         /// Which one.
         address: SocketAddr,
         /// What the system says.
         error: io::Error,
     },
-    /// A socket that was handed over cannot be used.
-    #[error("cannot use the given socket: {0}")]
-    Socket(io::Error),
     /// The configuration cannot be put to work.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
@@ -80,31 +75,23 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub fn bind(config: Config) -> Result<Self, StartError> {
-        let listeners = config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
-        Self::with_listeners(config, listeners)
+        let listeners = config.listeners.iter().map(Listener::bind).collect::<Result<_, _>>()?;
+        Self::build(config, listeners)
     }
 
-    /// Uses sockets that are bound already, in place of the addresses for agents that `config` names.
+    /// Uses sockets that are bound already, in place of the addresses for agents that `config` names, in its order.
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn with_listeners(config: Config, listeners: Vec<TcpListener>) -> Result<Self, StartError> {
-        let admin = match &config.admin {
-            Some(admin) => Some((bind(&admin.address)?, admin.token.clone())),
-            None => None,
-        };
-        let prepare = |listener: TcpListener| {
-            listener.set_nonblocking(true).map_err(StartError::Socket)?;
-            Ok::<_, StartError>((listener.local_addr().map_err(StartError::Socket)?, listener))
-        };
-        let listeners = listeners.into_iter().map(prepare).collect::<Result<_, _>>()?;
-        let admin = match admin {
-            Some((listener, token)) => {
-                let (address, listener) = prepare(listener)?;
-                Some((address, Admin { listener, token }))
-            }
-            None => None,
-        };
+    pub fn with_listeners(config: Config, sockets: Vec<TcpListener>) -> Result<Self, StartError> {
+        let listeners = config.listeners.iter().zip(sockets);
+        let listeners =
+            listeners.map(|(config, socket)| Listener::with_socket(config, socket)).collect::<Result<_, _>>()?;
+        Self::build(config, listeners)
+    }
+
+    fn build(config: Config, listeners: Vec<Listener>) -> Result<Self, StartError> {
+        let admin = config.admin.as_ref().map(bind_admin).transpose()?;
         let drain_timeout = config.drain_timeout;
         let current = Current::new(Gateway::build(config, NumericDate::now())?);
         Ok(Self { current, listeners, admin, exposition: None, drain_timeout })
@@ -129,18 +116,21 @@ impl Server {
 
     async fn serve(self, shutdown: impl Future<Output = Shutdown>) {
         let in_flight = InFlight::default();
-        let (stop_listening, stopped) = watch::channel(false);
+        let (stop, stopping) = watch::channel(false);
         let (end_admin, admin_ended) = watch::channel(false);
         let drain_timeout = self.drain_timeout;
         let mut server = self;
-        let admin = server.start_admin(&in_flight, stopped.clone(), admin_ended);
+        let admin = server.start_admin(&in_flight, stopping, admin_ended);
         // Both from the beginning: whoever is told that we listen may ask us to stop at once.
-        let (how, (listening, _background)) = tokio::join!(shutdown, server.start(&in_flight, stopped));
+        let (how, (mut listeners, _background)) = tokio::join!(shutdown, server.start(&in_flight));
         if how == Shutdown::Graceful {
             tracing::info!(requests = in_flight.count(), "stopping: finishing the requests under way");
-            let _ = stop_listening.send(true);
+            stop.send_replace(true);
+            listeners.iter().for_each(Running::stop);
             let drained = tokio::time::timeout(drain_timeout, async {
-                let _ = listening.await;
+                for listener in &mut listeners {
+                    listener.stopped().await;
+                }
                 in_flight.idle().await;
             });
             if drained.await.is_err() {
@@ -167,24 +157,24 @@ impl Server {
         Some(tokio::spawn(admin.serve(Subject { current, exposition, in_flight: in_flight.clone(), stopping }, ended)))
     }
 
-    /// Listens, until `stopped` says so.
-    async fn start(self, in_flight: &InFlight, stopped: watch::Receiver<bool>) -> (JoinHandle<()>, JoinSet<()>) {
+    /// Listens.
+    async fn start(self, in_flight: &InFlight) -> (Vec<Running>, JoinSet<()>) {
         let background = self.background().await;
         let conf = Arc::new(ServerConf { max_retries: 3, ..ServerConf::default() });
         let mut options = HttpServerOptions::default();
         options.h2c = true;
         options.h2_idle_timeout = Some(H2_IDLE);
         let proxy = Proxy { current: self.current, in_flight: in_flight.clone() };
-        let connections = Connections { proxy: Arc::new(http_proxy(&conf, proxy)), options };
-        let mut service = Service::new("phantomgate".to_owned(), connections);
-        let descriptors: ListenFds = Arc::new(Mutex::new(Fds::new()));
-        for (address, listener) in self.listeners {
-            descriptors.lock().add(address.to_string(), listener.into_raw_fd());
-            service.add_tcp(&address.to_string());
-            tracing::info!(%address, "listening");
+        let connections = Arc::new(Connections { proxy: Arc::new(http_proxy(&conf, proxy)), options });
+        let mut running = Vec::new();
+        for listener in self.listeners {
+            let address = listener.address();
+            match listener.start(connections.clone()) {
+                Ok(listener) => running.push(listener),
+                Err(error) => tracing::error!(%address, %error, "cannot listen"),
+            }
         }
-        let listening = tokio::spawn(async move { service.start_service(Some(descriptors), stopped, 1).await });
-        (listening, background)
+        (running, background)
     }
 
     /// Starts what goes on beside requests; it ends when the returned set is dropped.
@@ -211,6 +201,12 @@ impl Server {
     }
 }
 
-fn bind(address: &SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).map_err(|error| StartError::Listen { address: *address, error })
+fn bind_admin(config: &AdminConfig) -> Result<(SocketAddr, Admin), StartError> {
+    let address = config.address;
+    let bind = || {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok((listener.local_addr()?, Admin { listener, token: config.token.clone() }))
+    };
+    bind().map_err(|error| StartError::Admin { address, error })
 }

@@ -11,6 +11,7 @@
 
 mod document;
 mod findings;
+mod listener;
 mod read;
 mod reference;
 mod resolve;
@@ -30,13 +31,14 @@ use serde::{Deserialize, Serialize};
 
 pub use document::SigningAlgorithm;
 pub use findings::Report;
+pub use listener::ListenerConfig;
 pub use values::{HostName, PathPrefix, ResourceIdentifier, WebOrigin};
 
 /// What the gateway runs on.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where to listen, at least one address.
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<ListenerConfig>,
     /// Where the operator's own requests are answered, if anywhere.
     pub admin: Option<AdminConfig>,
     /// How long requests under way may take to finish when the gateway is told to stop.

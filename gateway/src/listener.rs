@@ -1,0 +1,185 @@
+//! ① Listening: an address, and its connections until each is handed to Pingora.
+//!
+//! Connections are accepted here and not by a service of Pingora's: that one binds late and panics when it cannot, keeps
+//! the TLS it began with, and gives a client a minute for its handshake. Each listener is started and stopped by itself,
+//! so that some may come and go while others serve.
+//!
+//! Sockets are bound before anything else: an address that is in use is an error at once, not a retry in the background.
+
+mod socket;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use pingora::apps::ServerApp as _;
+use tokio::net::TcpSocket;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use self::socket::Socket;
+use crate::config::ListenerConfig;
+use crate::connection::Connections;
+
+/// How many connections the system keeps for us until they are accepted.
+const BACKLOG: u32 = 65535;
+
+/// How long a client that has connected may be silent.
+const FIRST_BYTES_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long nothing is accepted after the system had no descriptor or memory for a connection.
+const RECOVERY: Duration = Duration::from_millis(250);
+
+/// A listener whose socket is bound. Connections wait in it until it is started.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+/// Why there is no listener.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Bind {
+        /// Which one.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A socket that was handed over cannot be used.
+    #[error("cannot use the given socket: {0}")]
+    Socket(io::Error),
+}
+
+/// A listener at work. Dropping it stops it.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    socket: Weak<tokio::net::TcpListener>,
+    stop: watch::Sender<bool>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+impl Listener {
+    /// Binds the address that `config` names.
+    ///
+    /// # Errors
+    /// [`ListenError`].
+    pub fn bind(config: &ListenerConfig) -> Result<Self, ListenError> {
+        let address = config.address;
+        let socket = TcpListener::bind(address).map_err(|error| ListenError::Bind { address, error })?;
+        Self::with_socket(config, socket)
+    }
+
+    /// Takes a socket that is bound already in place of the address that `config` names.
+    ///
+    /// # Errors
+    /// [`ListenError`].
+    pub fn with_socket(_config: &ListenerConfig, socket: TcpListener) -> Result<Self, ListenError> {
+        socket.set_nonblocking(true).map_err(ListenError::Socket)?;
+        let address = socket.local_addr().map_err(ListenError::Socket)?;
+        Ok(Self { socket, address })
+    }
+
+    /// Where it listens: the port that the system chose, where the configuration leaves that to it.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts connections, which `connections` serves. Must be called within an async runtime.
+    ///
+    /// # Errors
+    /// When the runtime cannot use the socket.
+    pub fn start(self, connections: Arc<Connections>) -> io::Result<Running> {
+        let Self { socket, address } = self;
+        // Listened on once more, because the standard library lets few connections wait.
+        let socket = TcpSocket::from_std_stream(TcpStream::from(OwnedFd::from(socket))).listen(BACKLOG)?;
+        let socket = Arc::new(socket);
+        let (stop, stopped) = watch::channel(false);
+        let weak = Arc::downgrade(&socket);
+        let accepting = tokio::spawn(accept(socket, connections, stopped));
+        tracing::info!(%address, "listening");
+        Ok(Running { address, socket: weak, stop, accepting: Some(accepting) })
+    }
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its socket once more, for a process that goes on where this one ends.
+    ///
+    /// # Errors
+    /// When it has stopped, or the system has no descriptor to give.
+    pub fn socket(&self) -> io::Result<OwnedFd> {
+        let socket = self.socket.upgrade().ok_or(io::ErrorKind::NotConnected)?;
+        socket.as_fd().try_clone_to_owned()
+    }
+
+    /// Accepts nothing more, and closes connections as soon as no request is under way on them.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits until nothing is accepted any more and the socket is closed. Requests may still be under way.
+    pub async fn stopped(&mut self) {
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+async fn accept(socket: Arc<tokio::net::TcpListener>, connections: Arc<Connections>, stopped: watch::Receiver<bool>) {
+    let mut stop = stopped.clone();
+    let stop = async move {
+        let _ = stop.wait_for(|stopped| *stopped).await;
+    };
+    tokio::pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = &mut stop => return,
+        };
+        match accepted {
+            Ok((stream, client)) => {
+                tokio::spawn(serve(Socket::new(stream, client), connections.clone(), stopped.clone()));
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections");
+                tokio::time::sleep(RECOVERY).await;
+            }
+        }
+    }
+}
+
+/// Whether accepting failed because of the connection that would have been accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// One connection, from its first byte to its last.
+async fn serve(mut socket: Socket, connections: Arc<Connections>, stopped: watch::Receiver<bool>) {
+    let mut stop = stopped.clone();
+    let began = tokio::select! {
+        biased; // a request that is here already is served, whatever else is the matter
+        began = tokio::time::timeout(FIRST_BYTES_PATIENCE, socket.first_bytes()) => matches!(began, Ok(Ok(true))),
+        _ = stop.wait_for(|stopped| *stopped) => false,
+    };
+    if began {
+        connections.process_new(Box::new(socket), &stopped).await;
+    }
+}
