@@ -1,6 +1,9 @@
-//! `README.md` says which test is for which requirement of MCP. It names no test that does not exist, and forgets none.
+//! `README.md` says which test is for which requirement of MCP. It names no test that does not exist, and forgets none. So
+//! does the threat model, of what shows each defence.
 
 use std::{collections::BTreeSet, fs, path::Path};
+
+const REQUIREMENTS: &str = "conformance/README.md";
 
 /// The names of all functions in the files below a folder of the tests.
 fn functions(folder: &str) -> BTreeSet<String> {
@@ -21,17 +24,16 @@ fn functions(folder: &str) -> BTreeSet<String> {
     names
 }
 
-/// What stands between backticks and can only be the name of a test.
-fn named_tests() -> BTreeSet<String> {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance/README.md");
-    let text = fs::read_to_string(readme).unwrap();
+/// What stands between backticks in a document and can only be the name of a test.
+fn named_tests(document: &str) -> BTreeSet<String> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).unwrap();
     let is_name = |code: &&str| code.matches('_').count() > 2 && !code.contains(['.', '/', ' ', '-', '…']);
     text.split('`').skip(1).step_by(2).filter(is_name).map(str::to_owned).collect()
 }
 
 #[test]
 fn mcp_requirements_name_tests_that_exist() {
-    let (named, known) = (named_tests(), &functions("conformance") | &functions("e2e"));
+    let (named, known) = (named_tests(REQUIREMENTS), &functions("conformance") | &functions("e2e"));
 
     assert!(named.len() > 50, "{named:#?}");
     let unknown: Vec<_> = named.difference(&known).collect();
@@ -43,10 +45,19 @@ fn mcp_requirements_forget_no_test() {
     let tests = &functions("conformance/mcp_authorization") | &functions("conformance/mcp_transport");
     let (tests, named): (BTreeSet<_>, _) = (
         tests.into_iter().filter(|name| name.starts_with("rev20") || name.starts_with("every_revision_")).collect(),
-        named_tests(),
+        named_tests(REQUIREMENTS),
     );
 
     assert!(tests.len() > 40, "{tests:#?}");
     let forgotten: Vec<_> = tests.difference(&named).collect();
     assert!(forgotten.is_empty(), "{forgotten:#?}");
+}
+
+#[test]
+fn the_threat_model_names_tests_that_exist() {
+    let (named, known) = (named_tests("../docs/threat-model.md"), &functions("conformance") | &functions("e2e"));
+
+    assert!(named.len() > 50, "{named:#?}");
+    let unknown: Vec<_> = named.difference(&known).collect();
+    assert!(unknown.is_empty(), "{unknown:#?}");
 }
