@@ -62,6 +62,16 @@ pub enum Reason {
     UnsupportedVersion,
     /// Its message is larger than the route takes.
     BodyTooLarge,
+    /// Its head is larger than the route takes.
+    HeaderTooLarge,
+    /// It did not arrive in time.
+    RequestTimeout,
+    /// Too many came in too short a time: of its client, its subject, its address, or on the route.
+    RateLimited,
+    /// Its subject has as many event streams open as it may.
+    TooManyStreams,
+    /// As many requests are under way on the route as may be.
+    ConcurrencyLimited,
     /// Its session has ended, or is somebody else's.
     SessionNotFound,
     /// It comes from a browser, from a place that is not allowed.

@@ -1,21 +1,40 @@
 //! ① A client's connection, request after request: around Pingora's proxy, which serves one.
 //!
+//! It is counted from its first moment to its last, and watched for waits that have to end
+//! ([`limits::stream`](crate::limits::stream)).
+//!
 //! Pingora closes the connection after a request that it could not finish by itself. An event stream that was cut between two
 //! events was finished by us, and its client comes back at once: over the same connection, which it has no reason to think
 //! closed. So the session of such a request is handed here, and its connection serves the next.
 
 use std::cell::Cell;
 use std::future::pending;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp as _};
+use pingora::protocols::Stream;
 use pingora::protocols::http::server::Session as HttpSession;
+use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 
+use crate::config::ConnectionConfig;
+use crate::gateway::Current;
+use crate::limits::connections::{ConnectionLimits, Entered};
+use crate::limits::stream::WatchedStream;
 use crate::proxy::Proxy;
+
+/// How much of an answer is kept for a stream of HTTP/2 whose client reads slowly, in bytes.
+const H2_SEND_BUFFER: usize = 64 * 1024;
+
+/// How many streams of HTTP/2 may have been reset by the client before they are looked at (CVE-2023-44487).
+const H2_PENDING_RESETS: usize = 20;
+
+/// How many streams of HTTP/2 may be reset for what its client did wrong, before its connection is.
+const H2_LOCAL_RESETS: usize = 100;
 
 tokio::task_local! {
     /// The request under way.
@@ -34,8 +53,33 @@ struct Request {
 pub struct Connections {
     /// Serves each request.
     pub proxy: Arc<HttpProxy<Proxy>>,
-    /// How connections are spoken on.
-    pub options: HttpServerOptions,
+    /// Says what they may take.
+    pub current: Current,
+    /// Counts them, of all listeners.
+    pub limits: ConnectionLimits,
+}
+
+impl Connections {
+    /// Lets a connection of this client in; none when there are as many as there may be.
+    pub fn enter(&self, client: SocketAddr) -> Option<Entered> {
+        self.limits.enter(self.current.get().config.limits.clone(), client.ip())
+    }
+
+    /// Serves a connection that was let in, to its end.
+    pub async fn serve(&self, stream: Stream, entered: Entered, shutdown: &ShutdownWatch) {
+        let mut options = HttpServerOptions::default();
+        options.h2c = true;
+        options.h2_idle_timeout = Some(entered.config.idle_timeout);
+        let served = Arc::new(Served { proxy: self.proxy.clone(), options, config: entered.config.clone() });
+        served.process_new(Box::new(WatchedStream::new(stream, entered)), shutdown).await;
+    }
+}
+
+/// One connection, while it is served.
+struct Served {
+    proxy: Arc<HttpProxy<Proxy>>,
+    options: HttpServerOptions,
+    config: Arc<ConnectionConfig>,
 }
 
 /// Notes that the head of a request is here.
@@ -51,12 +95,20 @@ pub fn finished(session: HttpSession) {
 }
 
 #[async_trait]
-impl HttpServerApp for Connections {
+impl HttpServerApp for Served {
     async fn process_new_http(
         self: &Arc<Self>,
-        session: HttpSession,
+        mut session: HttpSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
+        if let Some(stream) = session.stream().and_then(WatchedStream::of) {
+            stream.awaits_request();
+        }
+        session.set_read_timeout(Some(self.config.body_timeout));
+        if session.as_http2().is_some() {
+            // That a stream is not read while others are, only Pingora sees.
+            session.set_write_timeout(Some(self.config.write_timeout));
+        }
         let serve = async {
             let reused = self.proxy.process_new_http(session, shutdown).await;
             if reused.is_some() {
@@ -79,6 +131,16 @@ impl HttpServerApp for Connections {
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
         Some(&self.options)
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        let mut options = default_h2_options();
+        options.max_concurrent_streams(self.config.streams_per_connection);
+        options.max_header_list_size(u32::try_from(self.config.largest_header).unwrap_or(u32::MAX));
+        options.max_send_buffer_size(H2_SEND_BUFFER);
+        options.max_pending_accept_reset_streams(H2_PENDING_RESETS);
+        options.max_local_error_reset_streams(Some(H2_LOCAL_RESETS));
+        Some(options)
     }
 }
 

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::audit::{Audit, AuditRecord, Decision, Latency, Reason};
 use crate::authorize::Grant;
 use crate::downstream::Slot;
+use crate::limits::Held;
 use crate::mcp::McpRequest;
 use crate::metrics::RequestCounters;
 use crate::rejection::Rejection;
@@ -40,6 +41,8 @@ pub struct RequestContext {
     pub authority: Option<String>,
     /// The position of that endpoint.
     pub endpoint: Option<usize>,
+    /// What it has taken of the limits of its route.
+    pub limits: Held,
     /// How often connecting to an endpoint has failed.
     pub failed_connections: usize,
     /// How often an endpoint was selected for it.
@@ -89,6 +92,7 @@ impl RequestContext {
             slot: None,
             authority: None,
             endpoint: None,
+            limits: Held::default(),
             failed_connections: 0,
             attempts: 0,
             stopwatch: Stopwatch::start(),

@@ -1,12 +1,13 @@
 //! The client's side of a request that needs more than being passed on.
 //!
 //! Pingora moves bytes between client and upstream by itself, and asks us at few points only. [`Downstream`] stands where
-//! Pingora's own session to the client stood, does all that this does, and three things more:
+//! Pingora's own session to the client stood, does all that this does, and four things more:
 //!
 //! - it hands over, as often as it is asked, a request body that has been read already (an MCP message is judged before
 //!   the upstream hears of the request; what goes there are the very bytes that were judged),
 //! - it leads an answer through a filter (lists show what the caller may use),
-//! - it ends an event stream when its token ends, whether anything is being sent or not.
+//! - it ends an event stream when its token ends, whether anything is being sent or not,
+//! - it waits so long, and no longer, for the rest of a body over HTTP/2.
 //!
 //! Requests that need none of this never meet it. When a request is over, [`Slot::restore`] puts Pingora's session back,
 //! so that the connection can serve the next.
@@ -50,6 +51,8 @@ pub struct Duties {
     pub body: Option<Bytes>,
     /// What lists may show; none when nothing is to be taken out of the answer.
     pub visibility: Option<Arc<dyn Visibility>>,
+    /// The longest pause in the request's body, where Pingora knows of none.
+    pub patience: Option<Duration>,
 }
 
 /// Resolves when an event stream must end, to what its client gets to see last.
@@ -77,6 +80,7 @@ impl Slot {
             slot: slot.clone(),
             body: duties.body,
             visibility: duties.visibility,
+            patience: duties.patience,
             filter: None,
             boundary: EventBoundary::default(),
             stream_end: None,
@@ -113,6 +117,7 @@ struct Downstream {
     slot: Slot,
     body: Option<Bytes>,
     visibility: Option<Arc<dyn Visibility>>,
+    patience: Option<Duration>,
     filter: Option<ListFilter>,
     boundary: EventBoundary,
     /// There while the answer is an event stream with an end. In a lock because it must be `Sync`; it is never locked.
@@ -230,6 +235,14 @@ async fn ended(end: &mut Option<Mutex<StreamEnd>>) -> Bytes {
     }
 }
 
+/// Resolves after `patience`; never where there is none.
+async fn pause(patience: Option<Duration>) {
+    match patience {
+        Some(patience) => tokio::time::sleep(patience).await,
+        None => std::future::pending().await,
+    }
+}
+
 #[async_trait]
 impl CustomSession for Downstream {
     // --- the request --------------------------------------------------------------------------------------------------
@@ -254,8 +267,10 @@ impl CustomSession for Downstream {
             return Err(cut_error());
         }
         let no_body_expected = no_body_expected || self.body.is_some();
+        let patience = self.patience.filter(|_| !no_body_expected && !self.inner.is_body_done());
         tokio::select! {
             body = self.inner.read_body_or_idle(no_body_expected) => body,
+            () = pause(patience) => Err(Error::explain(ErrorType::ReadTimedout, "a pause in the body").into_down()),
             last_event = ended(&mut self.stream_end) => Err(self.cut(last_event).await),
         }
     }

@@ -16,6 +16,7 @@ use crate::config::{
     ChallengeScopes, Config, CredentialConfig, McpConfig, ProtectionConfig, RouteConfig, SignedConfig, SigningConfig,
 };
 use crate::cross_origin::CrossOrigin;
+use crate::limits::RouteLimits;
 use crate::mcp::McpEndpoint;
 use crate::mcp::policy::Policy;
 use crate::mcp::session::Sessions;
@@ -278,6 +279,7 @@ impl Parts<'_> {
         }
         let mcp = route.mcp.as_ref().map(|mcp| self.mcp(route, mcp)).transpose()?;
         let protection = route.protection.as_ref().map(|protection| self.protection(route, protection)).transpose()?;
+        let before = self.previous.and_then(|previous| previous.route(&route.name));
         Ok(Arc::new(Route {
             name: route.name.clone(),
             host: route.host.clone(),
@@ -285,6 +287,7 @@ impl Parts<'_> {
             upstream: upstream.clone(),
             protection,
             mcp,
+            limits: RouteLimits::new(&route.name, &route.limits, before.map(|(_, before)| &before.limits)),
             counters: RequestCounters::new(&route.name),
         }))
     }

@@ -16,7 +16,7 @@
 //! 2. No request reaches an upstream without a [`authorize::Grant`], which only [`authorize`] can make.
 //! 3. Every request leaves exactly one [`audit::AuditRecord`].
 //! 4. A configuration with errors is never run.
-//! 5. What a request can make us keep is bounded; the number of connections is not yet.
+//! 5. What a client can make us keep is bounded ([`limits`]).
 
 pub mod admin;
 pub mod admission;
@@ -32,6 +32,7 @@ pub mod cross_origin;
 pub mod downstream;
 pub mod gateway;
 pub mod json_rpc;
+pub mod limits;
 pub mod listener;
 pub mod logging;
 pub mod mcp;

@@ -14,7 +14,6 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use pingora::apps::ServerApp as _;
 use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -22,12 +21,10 @@ use tokio::task::JoinHandle;
 use self::socket::Socket;
 use crate::config::ListenerConfig;
 use crate::connection::Connections;
+use crate::limits::connections::Entered;
 
 /// How many connections the system keeps for us until they are accepted.
 const BACKLOG: u32 = 65535;
-
-/// How long a client that has connected may be silent.
-const FIRST_BYTES_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long nothing is accepted after the system had no descriptor or memory for a connection.
 const RECOVERY: Duration = Duration::from_millis(250);
@@ -154,7 +151,10 @@ async fn accept(socket: Arc<tokio::net::TcpListener>, connections: Arc<Connectio
         };
         match accepted {
             Ok((stream, client)) => {
-                tokio::spawn(serve(Socket::new(stream, client), connections.clone(), stopped.clone()));
+                // One too many is closed at once.
+                if let Some(entered) = connections.enter(client) {
+                    tokio::spawn(serve(Socket::new(stream, client), entered, connections.clone(), stopped.clone()));
+                }
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -172,14 +172,14 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// One connection, from its first byte to its last.
-async fn serve(mut socket: Socket, connections: Arc<Connections>, stopped: watch::Receiver<bool>) {
+async fn serve(mut socket: Socket, entered: Entered, connections: Arc<Connections>, stopped: watch::Receiver<bool>) {
     let mut stop = stopped.clone();
     let began = tokio::select! {
         biased; // a request that is here already is served, whatever else is the matter
-        began = tokio::time::timeout(FIRST_BYTES_PATIENCE, socket.first_bytes()) => matches!(began, Ok(Ok(true))),
+        began = entered.in_time(socket.first_bytes()) => matches!(began, Some(Ok(true))),
         _ = stop.wait_for(|stopped| *stopped) => false,
     };
     if began {
-        connections.process_new(Box::new(socket), &stopped).await;
+        connections.serve(Box::new(socket), entered, &stopped).await;
     }
 }

@@ -182,6 +182,11 @@ impl McpRequest {
         self.revision.is_some_and(Revision::is_stateless)
     }
 
+    /// How many messages it has.
+    pub fn count(&self) -> usize {
+        self.messages.as_ref().map_or(1, |messages| messages.iter().count())
+    }
+
     /// The method of its first message.
     pub fn method(&self) -> Option<&str> {
         self.messages.as_ref()?.iter().next()?.method()

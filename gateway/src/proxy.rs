@@ -1,8 +1,10 @@
 //! Pingora's phases, in the order it calls them. Each calls a stage and holds no logic of its own.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Method, header};
+use http::{Method, StatusCode, header};
 use phantomgate_introspection::{Ended, NumericDate};
 use phantomgate_mcp::{Id, Messages};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -20,6 +22,8 @@ use crate::credential;
 use crate::cross_origin;
 use crate::downstream::{Duties, STREAM_CUT, Slot, UNFILTERABLE};
 use crate::gateway::Current;
+use crate::limits::stream::WatchedStream;
+use crate::limits::{BODY_TOO_LARGE, TOO_MANY_STREAMS};
 use crate::mcp::{McpEndpoint, SESSION_ID};
 use crate::rejection::{MalformedRequest, Rejection, UpstreamFault};
 use crate::request_body;
@@ -52,6 +56,7 @@ impl Proxy {
     async fn decide(&self, session: &mut Session, context: &mut RequestContext) -> Result<Verdict, Rejection> {
         let now = NumericDate::now();
         let gateway = self.current.get();
+        let patience = gateway.config.limits.body_timeout;
         let request = session.req_header();
         check_form(request.raw_path())?;
         let target = RequestTarget::of(request)?;
@@ -66,6 +71,7 @@ impl Proxy {
                 None => return Err(rejection),
             },
         };
+        route.limits.enter(session, &mut context.limits)?;
         // Before a token is asked for, which a browser's preflight cannot carry.
         if let Some(mcp) = &route.mcp
             && let Some(answer) = mcp.cross_origin.check(request)?
@@ -76,11 +82,14 @@ impl Proxy {
         let caller = admit(&route, request, now).await?;
         context.stopwatch.enter(Stage::Decision);
         context.token = caller.token().cloned();
+        route.limits.of_caller(caller.token())?;
         let body = match &route.mcp {
-            Some(mcp) => read_message(mcp, session, context).await?,
+            Some(mcp) => read_message(mcp, session, context, patience).await?,
             None => None,
         };
+        route.limits.of_batch(context.mcp.count(), session, caller.token())?;
         let grant = authorize(caller, context.mcp.messages.as_ref())?;
+        route.limits.of_stream(session.req_header(), grant.token(), &mut context.limits)?;
         let request = session.req_header();
         if let Some(mcp) = &route.mcp
             && !context.mcp.ignores_sessions()
@@ -94,8 +103,12 @@ impl Proxy {
             let visibility = mcp.visibility(&grant, context.mcp.messages.as_ref());
             context.mcp.is_filtered = visibility.is_some();
             if body.is_some() || visibility.is_some() {
-                context.slot = Some(Slot::install(session, Duties { body, visibility }));
+                context.slot = Some(Slot::install(session, Duties { body, visibility, patience: None }));
             }
+        } else if session.as_http2().is_some() && !session.is_body_done() {
+            // Pingora waits for ever for what is left of it.
+            let duties = Duties { patience: Some(patience), ..Duties::default() };
+            context.slot = Some(Slot::install(session, duties));
         }
         Ok(Verdict::Forward(Admitted { grant, credential }))
     }
@@ -127,19 +140,23 @@ async fn read_message(
     mcp: &McpEndpoint,
     session: &mut Session,
     context: &mut RequestContext,
+    patience: Duration,
 ) -> Result<Option<Bytes>, Rejection> {
     let request = session.req_header();
     McpEndpoint::check_head(request)?;
     if request.method != Method::POST {
         context.mcp.revision = mcp.check_version(&request.headers)?;
         // HTTP/2 need not announce content: only the end of the request shows that there is none.
-        request_body::read(session, 0).await.map_err(|_| Rejection::UnsupportedMediaType)?;
+        request_body::read(session, 0, patience).await.map_err(|rejection| match rejection {
+            Rejection::RequestTimeout => rejection,
+            _ => Rejection::UnsupportedMediaType,
+        })?;
         return Ok(None);
     }
     // Whatever is refused from here on is a JSON-RPC request, even if its id cannot be told.
     let id = context.json_rpc_id.insert(Id::Null);
     context.stopwatch.enter(Stage::Message);
-    let body = request_body::read(session, mcp.max_body).await?;
+    let body = request_body::read(session, mcp.max_body, patience).await?;
     context.stopwatch.enter(Stage::Decision);
     let messages = Messages::parse(&body).map_err(Rejection::MalformedMessage)?;
     *id = messages.id();
@@ -163,6 +180,9 @@ impl ProxyHttp for Proxy {
     async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> Result<()> {
         let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
         context.begin(session.req_header(), peer);
+        if let Some(stream) = session.stream().and_then(WatchedStream::of) {
+            stream.head_is_whole();
+        }
         Ok(())
     }
 
@@ -212,6 +232,17 @@ impl ProxyHttp for Proxy {
         error
     }
 
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        context: &mut RequestContext,
+    ) -> Result<()> {
+        let Some(Admitted { grant, .. }) = &context.admitted else { return Err(no_grant()) };
+        grant.route().limits.of_body(body.as_ref(), session, &mut context.limits)
+    }
+
     async fn upstream_request_filter(
         &self,
         _: &mut Session,
@@ -249,9 +280,14 @@ impl ProxyHttp for Proxy {
             mcp.note_session(grant, context.mcp.session.as_deref(), method, answer, context.endpoint);
             respond::share(&mcp.cross_origin, session.req_header(), response)?;
         }
-        if is_event_stream(response)
-            && let Some(token_ended) = end_of_token(session, grant)
-        {
+        let is_stream = is_event_stream(response);
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            session.set_read_timeout(None); // there is no body that could pause
+        }
+        if !response.status.is_informational() {
+            grant.route().limits.answered(is_stream, grant.token(), &mut context.limits)?;
+        }
+        if is_stream && let Some(token_ended) = end_of_token(session, grant) {
             let slot = context.slot.get_or_insert_with(|| Slot::install(session, Duties::default()));
             slot.set_stream_end(context.mcp.stream_end(token_ended));
         }
@@ -305,11 +341,14 @@ fn fault(error: &Error) -> Option<Rejection> {
     let rejection = match (error.esource(), error.etype()) {
         (_, InvalidHTTPHeader) if *error.esource() != ErrorSource::Upstream => MalformedRequest::Http.into(),
         (_, HTTPStatus(400)) => MalformedRequest::Http.into(),
+        (_, etype) if *etype == BODY_TOO_LARGE => Rejection::BodyTooLarge,
+        (_, etype) if *etype == TOO_MANY_STREAMS => Rejection::TooManyStreams,
         (_, etype) if *etype == UNFILTERABLE => Rejection::UpstreamUnavailable(UpstreamFault::Unfilterable),
         (ErrorSource::Upstream, ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout) => {
             Rejection::UpstreamUnavailable(UpstreamFault::Timeout)
         }
         (ErrorSource::Upstream, _) => Rejection::UpstreamUnavailable(UpstreamFault::Unreachable),
+        (ErrorSource::Downstream, ReadTimedout) => Rejection::RequestTimeout,
         (ErrorSource::Downstream, _) => return None,
         (ErrorSource::Internal | ErrorSource::Unset, _) => {
             // The kind of error only: its context may quote the request.

@@ -4,6 +4,7 @@
 //! JSON-RPC and words for the client. Its golden test shows all answers side by side.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header};
 use phantomgate_introspection::exchange::{ClaimsChallenge, ExchangeError, Refusal};
@@ -14,7 +15,9 @@ use serde_json::{Value, json};
 use crate::answer::Answer;
 use crate::audit::{Decision, Reason};
 use crate::challenge::{Challenge, ErrorCode};
+use crate::config::Per;
 use crate::json_rpc;
+use crate::limits;
 use crate::mcp::session::SessionFault;
 use crate::route::Protection;
 use crate::signing::SigningError;
@@ -43,6 +46,10 @@ pub enum Rejection {
     UnsupportedMediaType,
     /// The message is larger than the route takes.
     BodyTooLarge,
+    /// Its head is larger than the route takes.
+    HeaderTooLarge,
+    /// It did not arrive in time.
+    RequestTimeout,
     /// The message is no JSON-RPC, or could be read in two ways.
     MalformedMessage(Malformed),
     /// This header says something else than the message, or is missing.
@@ -58,6 +65,17 @@ pub enum Rejection {
     ToolDenied,
     /// It comes from a browser, from a place that is not allowed or cannot be told.
     ForeignOrigin,
+    /// Too many came in too short a time.
+    RateLimited {
+        /// Whose.
+        per: Per,
+        /// When one would pass.
+        retry_after: Duration,
+    },
+    /// The subject has as many event streams open as it may.
+    TooManyStreams,
+    /// As many requests are under way on the route as may be.
+    ConcurrencyLimited,
     // the authorization server's fault
     /// It could not be learnt whether the token is active.
     IntrospectionUnavailable(Arc<Unavailable>),
@@ -167,6 +185,33 @@ impl Rejection {
             Self::BodyTooLarge => {
                 terms(Deny, Reason::BodyTooLarge, StatusCode::PAYLOAD_TOO_LARGE, "The message is too large")
             }
+            Self::HeaderTooLarge => terms(
+                Deny,
+                Reason::HeaderTooLarge,
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "The head of the request is too large",
+            ),
+            Self::RequestTimeout => {
+                terms(Deny, Reason::RequestTimeout, StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time")
+            }
+            Self::RateLimited { .. } => terms(
+                Deny,
+                Reason::RateLimited,
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many requests in too short a time; try again later",
+            ),
+            Self::TooManyStreams => terms(
+                Deny,
+                Reason::TooManyStreams,
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many event streams are open; end one, or try again later",
+            ),
+            Self::ConcurrencyLimited => terms(
+                Fail,
+                Reason::ConcurrencyLimited,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many requests are under way; try again later",
+            ),
             Self::MalformedMessage(malformed) => {
                 terms(Deny, Reason::MalformedMessage, StatusCode::BAD_REQUEST, malformed_message(*malformed))
             }
@@ -271,6 +316,7 @@ impl Rejection {
             Self::MalformedMessage(malformed) => Some(malformed.to_string()),
             Self::HeaderMismatch(header) => Some((*header).to_owned()),
             Self::SessionNotFound(fault) => Some(format!("{fault:?}")),
+            Self::RateLimited { per, .. } => Some(format!("per {per}")),
             Self::MalformedToken => Some("it has not the form of a token".to_owned()),
             Self::NoRoute
             | Self::MissingCredential
@@ -278,6 +324,10 @@ impl Rejection {
             | Self::MethodNotAllowed
             | Self::UnsupportedMediaType
             | Self::BodyTooLarge
+            | Self::HeaderTooLarge
+            | Self::RequestTimeout
+            | Self::TooManyStreams
+            | Self::ConcurrencyLimited
             | Self::UnsupportedVersion(_)
             | Self::ToolDenied
             | Self::InsufficientClaims(_)
@@ -311,12 +361,23 @@ impl Rejection {
         if let Self::MethodNotAllowed = self {
             answer.insert(header::ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
         }
-        if let Self::IntrospectionUnavailable(unavailable) | Self::MetadataUnavailable(unavailable) = self {
-            let span = unavailable.retry_after();
-            let seconds = span.as_secs() + u64::from(span.subsec_nanos() > 0);
+        if let Some(span) = self.retry_after() {
+            let seconds = (span.as_secs() + u64::from(span.subsec_nanos() > 0)).max(1);
             answer.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         answer
+    }
+
+    /// When it makes sense to try again, where that can be told.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::IntrospectionUnavailable(unavailable) | Self::MetadataUnavailable(unavailable) => {
+                Some(unavailable.retry_after())
+            }
+            Self::RateLimited { retry_after, .. } => Some(*retry_after),
+            Self::TooManyStreams | Self::ConcurrencyLimited => Some(limits::SOON),
+            _ => None,
+        }
     }
 
     /// The JSON-RPC error for the request with this `id`.
@@ -356,6 +417,11 @@ impl Rejection {
             | Self::MethodNotAllowed
             | Self::UnsupportedMediaType
             | Self::BodyTooLarge
+            | Self::HeaderTooLarge
+            | Self::RequestTimeout
+            | Self::RateLimited { .. }
+            | Self::TooManyStreams
+            | Self::ConcurrencyLimited
             | Self::MalformedMessage(_)
             | Self::HeaderMismatch(_)
             | Self::UnsupportedVersion(_)

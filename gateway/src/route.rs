@@ -8,6 +8,7 @@ use phantomgate_introspection::{Accepts, Introspector, ScopeHierarchy, ScopeSet}
 use phantomgate_upstreams::Upstream;
 
 use crate::config::{HostName, PathPrefix, ResourceIdentifier};
+use crate::limits::RouteLimits;
 use crate::mcp::McpEndpoint;
 use crate::metrics::RequestCounters;
 use crate::rejection::Rejection;
@@ -28,6 +29,8 @@ pub struct Route {
     pub protection: Option<Protection>,
     /// What makes it an MCP endpoint, if it is one.
     pub mcp: Option<McpEndpoint>,
+    /// What its requests may take.
+    pub limits: RouteLimits,
     /// Counts its requests.
     pub counters: RequestCounters,
 }
@@ -143,6 +146,7 @@ mod tests {
                 upstream: upstream.clone(),
                 protection: None,
                 mcp: None,
+                limits: RouteLimits::new("", &crate::limits::tests::config(&[]), None),
                 counters: RequestCounters::new(""),
             })
         };

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phantomgate_introspection::NumericDate;
-use pingora::apps::HttpServerOptions;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use tokio::sync::watch;
@@ -19,6 +18,7 @@ use crate::config::{AdminConfig, Config};
 use crate::connection::Connections;
 use crate::context::InFlight;
 use crate::gateway::{Current, Gateway, GatewayError};
+use crate::limits::connections::ConnectionLimits;
 use crate::listener::{ListenError, Listener, Running};
 use crate::metrics::Exposition;
 use crate::proxy::Proxy;
@@ -28,9 +28,6 @@ const RESOLVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the last requests of the operator are waited for.
 const ADMIN_PATIENCE: Duration = Duration::from_secs(1);
-
-/// An HTTP/2 connection without streams is closed after this.
-const H2_IDLE: Duration = Duration::from_secs(60);
 
 /// A gateway whose sockets are bound.
 pub struct Server {
@@ -161,11 +158,9 @@ impl Server {
     async fn start(self, in_flight: &InFlight) -> (Vec<Running>, JoinSet<()>) {
         let background = self.background().await;
         let conf = Arc::new(ServerConf { max_retries: 3, ..ServerConf::default() });
-        let mut options = HttpServerOptions::default();
-        options.h2c = true;
-        options.h2_idle_timeout = Some(H2_IDLE);
-        let proxy = Proxy { current: self.current, in_flight: in_flight.clone() };
-        let connections = Arc::new(Connections { proxy: Arc::new(http_proxy(&conf, proxy)), options });
+        let proxy = Proxy { current: self.current.clone(), in_flight: in_flight.clone() };
+        let proxy = Arc::new(http_proxy(&conf, proxy));
+        let connections = Arc::new(Connections { proxy, current: self.current, limits: ConnectionLimits::default() });
         let mut running = Vec::new();
         for listener in self.listeners {
             let address = listener.address();

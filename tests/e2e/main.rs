@@ -23,6 +23,7 @@ mod failure;
 mod harness;
 mod inbound_jwt;
 mod inspector;
+mod limits;
 mod mcp;
 mod metadata;
 mod revocation;

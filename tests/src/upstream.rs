@@ -75,6 +75,11 @@ impl EventStream {
         self.0.send(Ok(Bytes::copy_from_slice(bytes.as_bytes()))).await.expect("the gateway still reads");
     }
 
+    /// Sends bytes if the gateway still reads; false when it has hung up.
+    pub async fn offer(&self, bytes: Bytes) -> bool {
+        self.0.send(Ok(bytes)).await.is_ok()
+    }
+
     /// Waits until the gateway has hung up.
     pub async fn cancelled(&self) {
         within("the gateway to hang up", self.0.closed()).await;

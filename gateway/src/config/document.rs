@@ -3,6 +3,7 @@
 mod admin;
 mod authorization_server;
 mod credential;
+mod limits;
 mod listener;
 mod mcp;
 mod route;
@@ -15,6 +16,7 @@ pub(crate) use authorization_server::{
     Tls,
 };
 pub(crate) use credential::{Credential, CredentialKind, TokenType};
+pub(crate) use limits::{Limits, Rate, RouteLimits};
 pub(crate) use listener::Listener;
 pub(crate) use mcp::{Mcp, Sessions};
 pub(crate) use route::{Route, TokenForm};
@@ -41,6 +43,9 @@ pub(crate) struct Document {
     /// How long requests under way may take to finish after SIGTERM.
     #[serde(default = "defaults::drain_timeout")]
     pub(crate) drain_timeout: Span,
+    /// What clients' connections may take, on all listeners together.
+    #[serde(default)]
+    pub(crate) limits: Limits,
     /// The authorization servers that know the tokens, by a name of your choice.
     #[serde(default)]
     pub(crate) authorization_servers: BTreeMap<String, AuthorizationServer>,

@@ -11,6 +11,7 @@
 
 mod document;
 mod findings;
+mod limits;
 mod listener;
 mod read;
 mod reference;
@@ -20,6 +21,7 @@ mod values;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -31,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 pub use document::SigningAlgorithm;
 pub use findings::Report;
+pub use limits::{ConnectionConfig, Per, RateConfig, RouteLimitsConfig};
 pub use listener::ListenerConfig;
 pub use values::{HostName, PathPrefix, ResourceIdentifier, WebOrigin};
 
@@ -43,6 +46,8 @@ pub struct Config {
     pub admin: Option<AdminConfig>,
     /// How long requests under way may take to finish when the gateway is told to stop.
     pub drain_timeout: Duration,
+    /// What clients' connections may take.
+    pub limits: Arc<ConnectionConfig>,
     /// Authorization servers; routes refer to them by index.
     pub authorization_servers: Vec<phantomgate_introspection::Config>,
     /// Our own keys; there whenever a route signs.
@@ -88,6 +93,8 @@ pub struct RouteConfig {
     pub upstream: usize,
     /// Who may pass, and what the upstream gets to see.
     pub protection: Option<ProtectionConfig>,
+    /// What its requests may take.
+    pub limits: RouteLimitsConfig,
     /// What makes it an MCP endpoint, if it is one.
     pub mcp: Option<McpConfig>,
 }

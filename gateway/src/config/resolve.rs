@@ -8,6 +8,7 @@ macro_rules! path {
 
 mod authorization_server;
 mod credential;
+mod limits;
 mod listener;
 mod mcp;
 mod pem;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use phantomgate_introspection::{Issuer, Scope, ScopeHierarchy, ScopeSet, Secret};
 use zeroize::Zeroizing;
@@ -95,6 +97,7 @@ impl Resolver<'_> {
             signing: signing.as_ref().and_then(Option::as_ref),
         };
         let routes = self.routes(&document.routes, &parts);
+        let limits = self.limits(&document.limits, routes.as_deref().unwrap_or_default());
 
         let mut authorization_servers = servers.into_iter().collect::<Option<Vec<_>>>()?;
         let routes = routes?;
@@ -103,6 +106,7 @@ impl Resolver<'_> {
             listeners: listeners?,
             admin: all_or_nothing(admin)?,
             drain_timeout: drain_timeout?.0,
+            limits: Arc::new(limits?),
             authorization_servers,
             signing: all_or_nothing(signing)?,
             upstreams: upstreams.into_iter().collect::<Option<_>>()?,

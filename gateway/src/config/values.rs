@@ -81,6 +81,10 @@ impl JsonSchema for Span {
 pub(crate) struct Size(pub(crate) ByteSize);
 
 impl Size {
+    pub(crate) const fn kibibytes(count: u64) -> Self {
+        Self(ByteSize::kib(count))
+    }
+
     pub(crate) const fn mebibytes(count: u64) -> Self {
         Self(ByteSize::mib(count))
     }
@@ -138,7 +142,7 @@ impl JsonSchema for Size {
         json_schema!({
             "description": "A number of bytes with its unit: 512B, 64KiB, 4MiB.",
             "type": "string",
-            "pattern": "^[0-9.]+ ?([KMG]i?)?B$",
+            "pattern": "^[0-9.]+ ?([KMGT]i?)?B$",
         })
     }
 }

@@ -66,6 +66,11 @@ fn all() -> Vec<Rejection> {
         Rejection::SessionNotFound(SessionFault::Foreign),
         Rejection::ToolDenied,
         Rejection::ForeignOrigin,
+        Rejection::HeaderTooLarge,
+        Rejection::RequestTimeout,
+        Rejection::RateLimited { per: Per::Client, retry_after: Duration::from_millis(1001) },
+        Rejection::TooManyStreams,
+        Rejection::ConcurrencyLimited,
         Rejection::MetadataUnavailable(Arc::new(Unavailable::Status { status: 500, retry_after: None })),
     ];
     for rejection in &all {
@@ -77,6 +82,11 @@ fn all() -> Vec<Rejection> {
             | Rejection::MethodNotAllowed
             | Rejection::UnsupportedMediaType
             | Rejection::BodyTooLarge
+            | Rejection::HeaderTooLarge
+            | Rejection::RequestTimeout
+            | Rejection::RateLimited { per: Per::Client | Per::Subject | Per::Route | Per::Address, .. }
+            | Rejection::TooManyStreams
+            | Rejection::ConcurrencyLimited
             | Rejection::MalformedMessage(_)
             | Rejection::HeaderMismatch(_)
             | Rejection::UnsupportedVersion(_)

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Credential, Mcp};
+use super::{Credential, Mcp, RouteLimits};
 use crate::config::values::Span;
 
 /// Which requests go where, and who may send them. A route is protected unless it says `public: true`.
@@ -38,6 +38,9 @@ pub(crate) struct Route {
     pub(crate) scopes: Vec<String>,
     /// What the upstream gets in place of the token.
     pub(crate) credential: Option<Credential>,
+    /// What its requests may take.
+    #[serde(default)]
+    pub(crate) limits: RouteLimits,
     /// The route is an MCP endpoint. Without this, requests are passed on unread.
     pub(crate) mcp: Option<Mcp>,
 }

@@ -70,12 +70,14 @@ impl Resolver<'_> {
             if route.public { self.public(index, route) } else { self.protection(index, route, parts).map(Some) };
         let endpoints = upstream.and_then(|upstream| parts.endpoints.get(upstream)).copied().unwrap_or_default();
         let mcp = route.mcp.as_ref().map(|mcp| self.mcp(index, mcp, route.public, endpoints));
+        let limits = self.route_limits(index, &route.limits, route.public, route.mcp.is_some());
         Some(RouteConfig {
             name: name?,
             host: host?,
             path: path?,
             upstream: upstream?,
             protection: protection?,
+            limits: limits?,
             mcp: all_or_nothing(mcp)?,
         })
     }
