@@ -74,6 +74,18 @@ async fn a_head_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
+async fn a_head_that_is_too_large_is_refused_over_http_2() {
+    let world = world().await;
+    let token = world.valid_token();
+    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    let request =
+        |size: usize| client.get(world.url("/mcp")).bearer_auth(&token).header("x-large", "x".repeat(size)).answer();
+
+    request(8 * 1024).await.assert_status(431);
+    request(3 * 1024).await.assert_status(200);
+}
+
+#[tokio::test]
 async fn a_head_that_does_not_end_is_cut() {
     let world = world().await;
     let mut connection = world.raw().await;
