@@ -7,6 +7,9 @@ mod access;
 mod api;
 mod cache;
 mod connection;
+mod dashboard;
+mod decisions;
+mod live;
 mod problem;
 mod readiness;
 mod revocation;
@@ -24,6 +27,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use phantomgate_introspection::{NumericDate, Secret};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use self::api::Api;
 use self::connection::{Connections, Opened};
@@ -87,6 +91,13 @@ impl Admin {
             Ok(connections) => connections,
             Err(error) => return tracing::error!(%error, "cannot serve the admin listener"),
         };
+        let live = operations.current.get().audit.live.clone();
+        let mut background = JoinSet::new();
+        background.spawn(async move {
+            if let Some(live) = live {
+                live.keep_time().await;
+            }
+        });
         let service = router(operations).into_make_service_with_connect_info::<Opened>();
         let serve = axum::serve(connections, service).with_graceful_shutdown(async move {
             let _ = ended.wait_for(|ended| *ended).await;
@@ -125,6 +136,16 @@ fn api() -> Api {
             it.summary("What is kept of tokens, and how much that helps")
                 .json::<cache::Caches>(StatusCode::OK, "The cache of each authorization server")
         })
+        .get("/v1/live", live::live, |it| {
+            it.summary("How it goes at the moment: requests, how long they took, tokens known")
+                .query::<live::Wanted>()
+                .json::<live::Moment>(StatusCode::OK, "The last five minutes by the second")
+        })
+        .get("/v1/decisions", decisions::decisions, |it| {
+            it.summary("What became of the last requests")
+                .query::<decisions::Wanted>()
+                .json::<decisions::Decisions>(StatusCode::OK, "Their records, as in the audit, each with a number")
+        })
         .post("/v1/revocations", revocation::revoke, |it| {
             it.summary("Forgets a token, or all of a subject, a client or a session, at once")
                 .description("Event streams of these tokens end. JWTs that are verified here stay refused for a day.")
@@ -134,6 +155,7 @@ fn api() -> Api {
 }
 
 fn router(operations: Arc<Operations>) -> Router {
+    let pages = dashboard::pages().layer(middleware::from_fn_with_state(operations.clone(), access::anybody));
     api()
         .finish("/v1/openapi.json")
         .fallback(async || Problem(StatusCode::NOT_FOUND, "There is nothing here"))
@@ -141,6 +163,7 @@ fn router(operations: Arc<Operations>) -> Router {
             Problem(StatusCode::METHOD_NOT_ALLOWED, "This is asked for with another method")
         })
         .layer(middleware::from_fn_with_state(operations.clone(), access::operator))
+        .merge(pages)
         .layer(middleware::from_fn(around))
         .with_state(operations)
 }

@@ -6,17 +6,20 @@ mod recent;
 mod record;
 
 pub use recent::{Entry, Recent};
+#[cfg(test)]
+pub(crate) use record::tests::record;
 pub use record::{AuditRecord, Latency};
 
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::live::Live;
 
 /// What became of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema, strum::IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Decision {
@@ -30,7 +33,19 @@ pub enum Decision {
 
 /// Why. It determines the [`Decision`], except where a client went away. The names are stable: dashboards and alerts are
 /// built on them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema, strum::IntoStaticStr, strum::VariantArray)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Deserialize,
+    Serialize,
+    JsonSchema,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Reason {
@@ -95,13 +110,17 @@ pub enum Reason {
 pub struct Audit {
     /// The last ones, where there is an admin listener to show them.
     pub recent: Option<Arc<Recent>>,
+    /// How it goes at the moment, where there is one.
+    pub live: Option<Arc<Live>>,
 }
 
 impl Audit {
     /// What `config` says; of the `previous` one, what stays as it is.
     pub fn open(config: &Config, previous: Option<&Self>) -> Self {
         let recent = || previous.and_then(|previous| previous.recent.clone()).unwrap_or_default();
-        Self { recent: config.admin.is_some().then(recent) }
+        let live = || previous.and_then(|previous| previous.live.clone()).unwrap_or_default();
+        let is_shown = config.admin.is_some();
+        Self { recent: is_shown.then(recent), live: is_shown.then(live) }
     }
 
     /// Whether anybody would keep a record; without, none need be made.
@@ -112,6 +131,9 @@ impl Audit {
     /// Passes `record` on.
     pub fn keep(&self, record: AuditRecord) {
         record.log();
+        if let Some(live) = &self.live {
+            live.count(&record);
+        }
         if let Some(recent) = &self.recent {
             recent.push(Arc::new(record));
         }

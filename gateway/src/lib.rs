@@ -34,6 +34,7 @@ pub mod gateway;
 pub mod json_rpc;
 pub mod limits;
 pub mod listener;
+pub mod live;
 pub mod logging;
 pub mod mcp;
 pub mod metrics;

@@ -1,5 +1,6 @@
 //! The admin listener: health, readiness, metrics, and who may use it.
 
+mod dashboard;
 mod description;
 mod running;
 
@@ -35,7 +36,7 @@ async fn it_tells_what_it_is_not_ready_for_and_is_ready_once_that_is_there() {
 async fn what_is_not_there_is_404() {
     let world = World::new().await;
 
-    for path in ["/", "/mcp", "/metrics/", "/.well-known/jwks.json"] {
+    for path in ["/dashboard/", "/mcp", "/metrics/", "/.well-known/jwks.json"] {
         world.admin(path).answer().await.assert_status(404);
     }
 }

@@ -120,6 +120,13 @@ pub async fn inspector(connection: &str, address: SocketAddr, server: &str, mess
     run_client("MCP Inspector", command).await
 }
 
+/// Uses the dashboard in a browser, as `fixtures/browser/dashboard.mjs` says; gives what the driver printed.
+pub async fn dashboard(options: &Value) -> Value {
+    let mut command = node("browser/dashboard.mjs");
+    command.arg(options.to_string());
+    run_client("the dashboard", command).await
+}
+
 async fn run_client(name: &str, command: Command) -> Value {
     let mut process = Process::spawn(name, command);
     let status = process.exit().await;

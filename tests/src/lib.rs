@@ -53,7 +53,7 @@ pub use client::{AnswerExt, Response, within};
 pub use clock::{now, until};
 pub use credentials::Credentials;
 pub use fixtures::{
-    Fixture, conformance_server, django_oauth_toolkit, glewlwyd, inspector, mcp_conformance, oidc_provider,
+    Fixture, conformance_server, dashboard, django_oauth_toolkit, glewlwyd, inspector, mcp_conformance, oidc_provider,
     oidc_provider_over_tls, python_client, python_server, server_everything, server_everything_of_2024,
     start_oidc_provider, typescript_client,
 };

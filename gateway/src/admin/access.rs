@@ -24,6 +24,14 @@ pub(super) async fn operator(State(operations): State<Arc<Operations>>, request:
     }
 }
 
+/// Lets pass what asks for something that is no secret: where there is a token, anybody.
+pub(super) async fn anybody(State(operations): State<Arc<Operations>>, request: Request, next: Next) -> Response {
+    match operations.token {
+        None => operator(State(operations), request, next).await,
+        Some(_) => next.run(request).await,
+    }
+}
+
 impl Operations {
     fn admit(&self, request: &Request) -> Result<(), Problem> {
         let Some(token) = &self.token else { return from_this_machine(request) };

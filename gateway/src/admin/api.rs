@@ -140,6 +140,18 @@ impl Operation<'_> {
         self
     }
 
+    /// It takes the members of `T` as parameters of the query.
+    pub(super) fn query<T: JsonSchema>(mut self) -> Self {
+        let schema = self.schemas.taken.subschema_for::<T>().to_value();
+        let members = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+        self.parameters.extend(members.map(|(name, schema)| {
+            let mut schema = schema.clone();
+            let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
+            json!({ "name": name, "in": "query", "description": description, "schema": schema })
+        }));
+        self
+    }
+
     /// It takes a `T` as JSON.
     pub(super) fn body<T: JsonSchema>(mut self) -> Self {
         let schema = self.schemas.taken.subschema_for::<T>();

@@ -77,7 +77,7 @@ impl Cache {
 }
 
 /// `part` of `whole`; none of nothing.
-fn ratio(part: u64, whole: u64) -> Option<f64> {
+pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
     #[expect(clippy::cast_precision_loss, reason = "a ratio is rounded anyhow")]
     (whole > 0).then(|| part as f64 / whole as f64)
 }
