@@ -12,11 +12,13 @@ mod decisions;
 mod live;
 mod problem;
 mod readiness;
+mod reload;
 mod revocation;
 mod routes;
 mod status;
 
 use std::net::TcpListener;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +37,8 @@ use self::problem::Problem;
 use crate::context::InFlight;
 use crate::gateway::Current;
 use crate::metrics::Exposition;
+use crate::reload::{Reloaded, Reloads};
+use crate::stopping::Stopping;
 
 /// The time for one request.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -59,6 +63,7 @@ pub struct Admin {
 }
 
 /// What the admin listener tells of.
+#[derive(Clone)]
 pub struct Subject {
     /// What requests run on.
     pub current: Current,
@@ -66,27 +71,32 @@ pub struct Subject {
     pub exposition: Option<Exposition>,
     /// Counts requests.
     pub in_flight: InFlight,
+    /// Has the configuration read again, if it came from a file.
+    pub reloads: Option<Reloads>,
     /// Whether the gateway is about to end.
-    pub stopping: watch::Receiver<bool>,
+    pub stopping: Stopping,
+    /// When it began.
+    pub started_at: NumericDate,
 }
 
 /// What requests are answered from.
 struct Operations {
-    current: Current,
+    subject: Subject,
     token: Option<Secret>,
-    exposition: Option<Exposition>,
-    in_flight: InFlight,
-    stopping: watch::Receiver<bool>,
-    started_at: NumericDate,
+}
+
+impl Deref for Operations {
+    type Target = Subject;
+
+    fn deref(&self) -> &Subject {
+        &self.subject
+    }
 }
 
 impl Admin {
     /// Serves until `ended` says so.
     pub async fn serve(self, subject: Subject, mut ended: watch::Receiver<bool>) {
-        let Subject { current, exposition, in_flight, stopping } = subject;
-        let started_at = NumericDate::now();
-        let operations =
-            Arc::new(Operations { current, token: self.token, exposition, in_flight, stopping, started_at });
+        let operations = Arc::new(Operations { subject, token: self.token });
         let connections = match Connections::new(self.listener) {
             Ok(connections) => connections,
             Err(error) => return tracing::error!(%error, "cannot serve the admin listener"),
@@ -145,6 +155,15 @@ fn api() -> Api {
             it.summary("What became of the last requests")
                 .query::<decisions::Wanted>()
                 .json::<decisions::Decisions>(StatusCode::OK, "Their records, as in the audit, each with a number")
+        })
+        .post("/v1/reload", reload::reload, |it| {
+            it.summary("Reads the configuration again, and puts it to work")
+                .description("As a changed file and SIGHUP do. One with errors changes nothing.")
+                .json::<Reloaded>(StatusCode::OK, "It is at work")
+                .problem::<reload::Refusal>(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "It is refused, and all that is wrong with it",
+                )
         })
         .post("/v1/revocations", revocation::revoke, |it| {
             it.summary("Forgets a token, or all of a subject, a client or a session, at once")

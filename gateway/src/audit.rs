@@ -99,7 +99,7 @@ pub enum Reason {
     UpstreamUnavailable,
     /// The client went away before it had its answer.
     ClientDisconnected,
-    /// Its answer was an event stream that outlasted its token.
+    /// Its answer was an event stream that outlasted its token, or the gateway.
     StreamCut,
     /// We failed.
     InternalError,

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
 
 use phantomgate::config::{self, Config, Report, SigningConfig};
+use phantomgate::hand_over::Sockets;
 use phantomgate::logging;
 use phantomgate::metrics::Exposition;
 use phantomgate::server::{Server, Shutdown, StartError};
@@ -27,6 +28,8 @@ pub(crate) enum Failure {
     Keys(#[from] KeyError),
     #[error("the configuration has no section `signing`, so there are no keys")]
     NoSigning,
+    #[error("standard input is not a gateway that hands over ({0}); send SIGUSR2 to the one that runs instead")]
+    NoPredecessor(io::Error),
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -42,17 +45,23 @@ impl Failure {
                 ExitCode::from(BAD_CONFIGURATION)
             }
             Self::NoSigning => ExitCode::from(BAD_CONFIGURATION),
-            Self::Start(_) | Self::Keys(_) | Self::Io(_) => ExitCode::FAILURE,
+            Self::Start(_) | Self::Keys(_) | Self::NoPredecessor(_) | Self::Io(_) => ExitCode::FAILURE,
         }
     }
 }
 
-pub(crate) fn run(path: &Path, log_level: tracing::Level) -> Result<(), Failure> {
+pub(crate) fn run(path: &Path, log_level: tracing::Level, upgrade: bool) -> Result<(), Failure> {
     let config = config::load(path)?;
     logging::start(log_level);
-    // Where nobody can look, nothing is counted.
-    let exposition = config.admin.as_ref().and_then(|_| Exposition::install());
-    Ok(Server::bind(config)?.exposing(exposition).run(stop_signal())?)
+    let (sockets, predecessor) = if upgrade {
+        let (sockets, predecessor) = Sockets::receive().map_err(Failure::NoPredecessor)?;
+        (sockets, Some(predecessor))
+    } else {
+        (Sockets::default(), None)
+    };
+    let exposition = Exposition::install();
+    let server = Server::with_sockets(config, sockets)?.exposing(exposition).from_file(path).relieving(predecessor);
+    Ok(server.run(stop_signal())?)
 }
 
 /// SIGTERM asks for a graceful end, SIGINT (Ctrl-C) for one at once.

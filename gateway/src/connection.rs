@@ -22,10 +22,12 @@ use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 
 use crate::config::ConnectionConfig;
+use crate::context::InFlight;
 use crate::gateway::Current;
 use crate::limits::connections::{ConnectionLimits, Entered};
 use crate::limits::stream::WatchedStream;
 use crate::proxy::Proxy;
+use crate::stopping::idle_is_over;
 
 /// How much of an answer is kept for a stream of HTTP/2 whose client reads slowly, in bytes.
 const H2_SEND_BUFFER: usize = 64 * 1024;
@@ -57,6 +59,8 @@ pub struct Connections {
     pub current: Current,
     /// Counts them, of all listeners.
     pub limits: ConnectionLimits,
+    /// Counts them, so that their end can be waited for.
+    pub open: InFlight,
 }
 
 impl Connections {
@@ -144,9 +148,9 @@ impl HttpServerApp for Served {
     }
 }
 
-/// Resolves when the listener stops while the connection waits for a request.
-async fn idle_at_end(mut shutdown: ShutdownWatch) {
-    let _ = shutdown.wait_for(|stopped| *stopped).await;
+/// Resolves when the listener has stopped, and the connection goes on waiting for a request.
+async fn idle_at_end(shutdown: ShutdownWatch) {
+    idle_is_over(shutdown).await;
     if REQUEST.with(|request| request.has_begun.get()) {
         pending::<()>().await;
     }

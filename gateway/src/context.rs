@@ -231,7 +231,7 @@ fn bounded(text: &str) -> String {
     }
 }
 
-/// Counts the requests under way, so that the end of the last one can be waited for.
+/// Counts what is under way, requests or connections, so that the end of the last one can be waited for.
 #[derive(Clone, Default)]
 pub struct InFlight(Arc<Counter>);
 
@@ -241,10 +241,12 @@ struct Counter {
     idle: Notify,
 }
 
-struct UnderWay(Arc<Counter>);
+/// One of those that [`InFlight`] counts.
+pub struct UnderWay(Arc<Counter>);
 
 impl InFlight {
-    fn enter(&self) -> UnderWay {
+    /// One more, until what is returned is dropped.
+    pub fn enter(&self) -> UnderWay {
         self.0.count.fetch_add(1, Ordering::AcqRel);
         UnderWay(self.0.clone())
     }

@@ -24,12 +24,14 @@ pub fn error_code(reason: Reason) -> i32 {
         Reason::SessionNotFound => -32017,
         // Whatever there is too much of, to come again later helps.
         Reason::RateLimited | Reason::TooManyStreams | Reason::ConcurrencyLimited => -32018,
+        // What SDKs themselves say of a connection that was closed.
+        Reason::StreamCut => -32000,
         Reason::MalformedMessage => -32600,
         Reason::HeaderMismatch => -32020,
         Reason::UnsupportedVersion => -32022,
         Reason::ForeignOrigin => -32015,
         // Never answered with; here so that a new reason asks for a code.
-        Reason::Granted | Reason::OwnEndpoint | Reason::ClientDisconnected | Reason::StreamCut => -32019,
+        Reason::Granted | Reason::OwnEndpoint | Reason::ClientDisconnected => -32019,
     }
 }
 
@@ -46,8 +48,8 @@ mod tests {
         let never_answered = error_code(Reason::Granted);
         let codes = Reason::VARIANTS.iter().map(|reason| error_code(*reason)).filter(|code| *code != never_answered);
         let codes: Vec<_> = codes.collect();
-        let of_the_specifications = [-32600, -32020, -32022];
-        let ours = |code: &i32| (-32018..=-32003).contains(code) || of_the_specifications.contains(code);
+        let of_others = [-32600, -32020, -32022, -32000];
+        let ours = |code: &i32| (-32018..=-32003).contains(code) || of_others.contains(code);
         assert!(codes.iter().all(ours), "{codes:?}");
         // Too large, in time no more, too many: the first two have a second reason, the last two more.
         assert_eq!(codes.iter().collect::<HashSet<_>>().len(), codes.len() - 4);

@@ -22,6 +22,7 @@ use self::socket::Socket;
 use crate::config::ListenerConfig;
 use crate::connection::Connections;
 use crate::limits::connections::Entered;
+use crate::stopping::idle_is_over;
 
 /// How many connections the system keeps for us until they are accepted.
 const BACKLOG: u32 = 65535;
@@ -140,14 +141,11 @@ impl Drop for Running {
 
 async fn accept(socket: Arc<tokio::net::TcpListener>, connections: Arc<Connections>, stopped: watch::Receiver<bool>) {
     let mut stop = stopped.clone();
-    let stop = async move {
-        let _ = stop.wait_for(|stopped| *stopped).await;
-    };
-    tokio::pin!(stop);
     loop {
         let accepted = tokio::select! {
+            biased; // who has connected already would lose the connection with the socket
             accepted = socket.accept() => accepted,
-            () = &mut stop => return,
+            _ = stop.wait_for(|stopped| *stopped) => return,
         };
         match accepted {
             Ok((stream, client)) => {
@@ -157,6 +155,7 @@ async fn accept(socket: Arc<tokio::net::TcpListener>, connections: Arc<Connectio
                 }
             }
             Err(error) if is_of_one_connection(&error) => {}
+            Err(_) if *stopped.borrow() => return,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections");
                 tokio::time::sleep(RECOVERY).await;
@@ -173,11 +172,11 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// One connection, from its first byte to its last.
 async fn serve(mut socket: Socket, entered: Entered, connections: Arc<Connections>, stopped: watch::Receiver<bool>) {
-    let mut stop = stopped.clone();
+    let _open = connections.open.enter();
     let began = tokio::select! {
         biased; // a request that is here already is served, whatever else is the matter
         began = entered.in_time(socket.first_bytes()) => matches!(began, Some(Ok(true))),
-        _ = stop.wait_for(|stopped| *stopped) => false,
+        () = idle_is_over(stopped.clone()) => false,
     };
     if began {
         connections.serve(Box::new(socket), entered, &stopped).await;

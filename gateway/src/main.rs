@@ -29,12 +29,19 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Serve until SIGTERM, then finish the requests under way
+    ///
+    /// A changed configuration file is put to work at once, without losing a request; SIGHUP has it read again, too. One
+    /// with errors is refused with all of them, and the old one goes on. SIGUSR2 starts the program that lies in its place
+    /// now, a newer version perhaps, and hands over to it. SIGINT ends at once.
     Run {
         #[command(flatten)]
         config: ConfigArgument,
         /// How much to log: error, warn, info (one line per request), debug, trace
         #[arg(long, default_value = "info", value_name = "LEVEL")]
         log_level: tracing::Level,
+        /// Take over the sockets of the process that starts this one: see SIGUSR2
+        #[arg(long, hide = true)]
+        upgrade: bool,
     },
     /// Tell everything that is wrong with a configuration, without running it
     ///
@@ -99,7 +106,7 @@ struct ConfigArgument {
 fn main() -> ExitCode {
     phantomgate::install_crypto_provider();
     let result = match Arguments::parse().command {
-        Command::Run { config, log_level } => commands::run(&config.path, log_level),
+        Command::Run { config, log_level, upgrade } => commands::run(&config.path, log_level, upgrade),
         Command::Check { config } => commands::check(&config.path),
         Command::Schema { format: SchemaFormat::Json } => commands::schema(),
         Command::Schema { format: SchemaFormat::Markdown } => commands::reference(),

@@ -30,12 +30,16 @@ use crate::config::{Lists, SessionLimits};
 use crate::cross_origin::CrossOrigin;
 use crate::rejection::{Rejection, UnsupportedVersion};
 use crate::route::Route;
+use crate::stopping::Stopping;
 use crate::upstream_credential::DerivedCredentials;
 use policy::{Granted, Policy};
 use session::{InUse, Owner, Session, SessionFault, Sessions};
 
 /// The session that a request is part of, up to 2025-11-25.
 pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+
+/// The request whose answer goes on until somebody ends it.
+const SUBSCRIBE: &str = "subscriptions/listen";
 
 /// What makes a route an MCP endpoint.
 pub struct McpEndpoint {
@@ -208,9 +212,20 @@ impl McpRequest {
         }
     }
 
-    /// Waits for the end of an event stream: that of the token, which `token_ended` tells, or of the session. Gives the last
-    /// event of the stream: an error for each request that waits for an answer in it.
-    pub fn stream_end(&self, token_ended: impl Future<Output = Ended> + Send + 'static) -> BoxFuture<'static, Bytes> {
+    /// Waits for the end of an event stream that answers a request with this `method`: the end of the token, which
+    /// `token_ended` tells, of the session, or of the gateway. Gives the last event of the stream: an error for each request
+    /// that waits for an answer in it.
+    pub fn stream_end(
+        &self,
+        method: &Method,
+        token_ended: impl Future<Output = Ended> + Send + 'static,
+        stopping: Stopping,
+    ) -> BoxFuture<'static, Bytes> {
+        let listens = |message: &Message| message.method() == Some(SUBSCRIBE);
+        let is_open_ended = match &self.messages {
+            Some(messages) => messages.iter().all(listens),
+            None => method != Method::POST,
+        };
         let waiting = |message: &Message| message.method().and(message.id()).cloned();
         let ids: Vec<Id> = self.messages.iter().flat_map(Messages::iter).filter_map(waiting).collect();
         let session_ends = self.session.as_deref().map(Session::life_ends);
@@ -227,6 +242,8 @@ impl McpRequest {
                     Ended::Unconfirmed(unavailable) => Rejection::IntrospectionUnavailable(unavailable),
                 },
                 () = session_ended => Rejection::SessionNotFound(SessionFault::Ended),
+                () = stopping.clone().begun(), if is_open_ended => Rejection::Stopping,
+                () = stopping.over() => Rejection::Stopping,
             };
             let mut events = String::new();
             for id in &ids {

@@ -29,6 +29,7 @@ use crate::rejection::{MalformedRequest, Rejection, UpstreamFault};
 use crate::request_body;
 use crate::request_target::{RequestTarget, check_form};
 use crate::respond;
+use crate::stopping::Stopping;
 use crate::stopwatch::Stage;
 use crate::token_swap;
 use crate::upstream_credential;
@@ -43,6 +44,8 @@ pub struct Proxy {
     pub current: Current,
     /// Counts them.
     pub in_flight: InFlight,
+    /// Tells event streams when to end.
+    pub stopping: Stopping,
 }
 
 /// What to do with a request that is not refused.
@@ -287,9 +290,11 @@ impl ProxyHttp for Proxy {
         if !response.status.is_informational() {
             grant.route().limits.answered(is_stream, grant.token(), &mut context.limits)?;
         }
-        if is_stream && let Some(token_ended) = end_of_token(session, grant) {
+        if is_stream {
+            let method = session.req_header().method.clone();
+            let token_ended = end_of_token(session, grant);
             let slot = context.slot.get_or_insert_with(|| Slot::install(session, Duties::default()));
-            slot.set_stream_end(context.mcp.stream_end(token_ended));
+            slot.set_stream_end(context.mcp.stream_end(&method, token_ended, self.stopping.clone()));
         }
         Ok(())
     }
@@ -364,11 +369,21 @@ fn is_event_stream(response: &ResponseHeader) -> bool {
     content_type.get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
 }
 
-/// Resolves when the token that `grant` was given for has ended; none where there is no token.
-fn end_of_token(session: &Session, grant: &Grant) -> Option<impl Future<Output = Ended> + Send + use<>> {
-    let (protection, known) = (grant.route().protection.as_ref()?, grant.token()?);
-    let token = credential::from(session.req_header()).ok()?;
-    Some(protection.introspector.watch(token, known.clone(), protection.accepts))
+/// Resolves when the token that `grant` was given for has ended; never where there is no token.
+fn end_of_token(session: &Session, grant: &Grant) -> impl Future<Output = Ended> + Send + use<> {
+    let token = credential::from(session.req_header()).ok();
+    let watch = match (&grant.route().protection, grant.token(), token) {
+        (Some(protection), Some(known), Some(token)) => {
+            Some(protection.introspector.watch(token, known.clone(), protection.accepts))
+        }
+        _ => None,
+    };
+    async {
+        match watch {
+            Some(watch) => watch.await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// What must never be: a request on its way upstream that nothing has let pass.

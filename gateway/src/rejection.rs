@@ -87,6 +87,8 @@ pub enum Rejection {
     /// The upstream could not be reached, or broke off before it answered.
     UpstreamUnavailable(UpstreamFault),
     // ours
+    /// The gateway stops, and the answer would outlast it.
+    Stopping,
     /// We are at fault.
     Internal(&'static str),
 }
@@ -287,6 +289,9 @@ impl Rejection {
                 StatusCode::GATEWAY_TIMEOUT,
                 "The upstream does not answer at the moment",
             ),
+            Self::Stopping => {
+                terms(Fail, Reason::StreamCut, StatusCode::SERVICE_UNAVAILABLE, "The gateway is stopping; try again")
+            }
             Self::Internal(_) => terms(
                 Fail,
                 Reason::InternalError,
@@ -332,7 +337,8 @@ impl Rejection {
             | Self::ToolDenied
             | Self::InsufficientClaims(_)
             | Self::InsufficientScope(_)
-            | Self::ForeignOrigin => None,
+            | Self::ForeignOrigin
+            | Self::Stopping => None,
         }
     }
 
@@ -432,6 +438,7 @@ impl Rejection {
             | Self::MetadataUnavailable(_)
             | Self::ExchangeRefused(_)
             | Self::UpstreamUnavailable(_)
+            | Self::Stopping
             | Self::Internal(_) => return None,
         };
         let claims = match self {

@@ -1,41 +1,36 @@
-//! ① Sockets, threads, and the two ends of the gateway's life.
+//! ① Threads, signals, and the two ends of the gateway's life; what lies between them is in `serving`.
 //!
 //! To stop, listening ends first, idle connections are closed, and requests under way get their time to finish.
 
+mod background;
+mod serving;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
 
 use phantomgate_introspection::NumericDate;
-use pingora::proxy::http_proxy;
-use pingora::server::configuration::ServerConf;
-use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
-use crate::admin::{Admin, Subject};
-use crate::config::{AdminConfig, Config};
-use crate::connection::Connections;
-use crate::context::InFlight;
-use crate::gateway::{Current, Gateway, GatewayError};
-use crate::limits::connections::ConnectionLimits;
-use crate::listener::{ListenError, Listener, Running};
+use self::serving::Serving;
+use crate::config::{AdminConfig, Config, ListenerConfig};
+use crate::gateway::{Gateway, GatewayError};
+use crate::hand_over::{self, Predecessor, Purpose, Sockets};
+use crate::listener::{ListenError, Listener};
 use crate::metrics::Exposition;
-use crate::proxy::Proxy;
-
-/// How long names are looked up before serving begins without them.
-const RESOLVE_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long the last requests of the operator are waited for.
-const ADMIN_PATIENCE: Duration = Duration::from_secs(1);
+use crate::reload::Reloads;
 
 /// A gateway whose sockets are bound.
 pub struct Server {
-    current: Current,
-    listeners: Vec<Listener>,
-    admin: Option<(SocketAddr, Admin)>,
+    gateway: Gateway,
+    listeners: Vec<(ListenerConfig, Listener)>,
+    admin: Option<(AdminConfig, TcpListener)>,
     exposition: Option<Exposition>,
-    drain_timeout: Duration,
+    /// Where the configuration came from.
+    file: Option<PathBuf>,
+    predecessor: Option<Predecessor>,
 }
 
 /// How to stop.
@@ -47,7 +42,7 @@ pub enum Shutdown {
     Immediate,
 }
 
-/// Why the gateway cannot start.
+/// Why the gateway cannot start, or not go on with another configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be listened on.
@@ -72,8 +67,23 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub fn bind(config: Config) -> Result<Self, StartError> {
-        let listeners = config.listeners.iter().map(Listener::bind).collect::<Result<_, _>>()?;
-        Self::build(config, listeners)
+        Self::with_sockets(config, Sockets::default())
+    }
+
+    /// Binds the addresses that `config` names, but for those that there are sockets for.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn with_sockets(config: Config, mut sockets: Sockets) -> Result<Self, StartError> {
+        let mut listeners = Vec::with_capacity(config.listeners.len());
+        for listener in &config.listeners {
+            let bound = match sockets.take(Purpose::Listener(listener.address)) {
+                Some(socket) => Listener::with_socket(listener, socket)?,
+                None => Listener::bind(listener)?,
+            };
+            listeners.push((listener.clone(), bound));
+        }
+        Self::build(config, listeners, sockets)
     }
 
     /// Uses sockets that are bound already, in place of the addresses for agents that `config` names, in its order.
@@ -82,16 +92,30 @@ impl Server {
     /// [`StartError`].
     pub fn with_listeners(config: Config, sockets: Vec<TcpListener>) -> Result<Self, StartError> {
         let listeners = config.listeners.iter().zip(sockets);
-        let listeners =
-            listeners.map(|(config, socket)| Listener::with_socket(config, socket)).collect::<Result<_, _>>()?;
-        Self::build(config, listeners)
+        let listener = |(config, socket): (&ListenerConfig, _)| {
+            Ok::<_, StartError>((config.clone(), Listener::with_socket(config, socket)?))
+        };
+        let listeners = listeners.map(listener).collect::<Result<_, _>>()?;
+        Self::build(config, listeners, Sockets::default())
     }
 
-    fn build(config: Config, listeners: Vec<Listener>) -> Result<Self, StartError> {
-        let admin = config.admin.as_ref().map(bind_admin).transpose()?;
-        let drain_timeout = config.drain_timeout;
-        let current = Current::new(Gateway::build(config, NumericDate::now())?);
-        Ok(Self { current, listeners, admin, exposition: None, drain_timeout })
+    fn build(
+        config: Config,
+        listeners: Vec<(ListenerConfig, Listener)>,
+        mut sockets: Sockets,
+    ) -> Result<Self, StartError> {
+        let admin = match &config.admin {
+            Some(admin) => {
+                let socket = match sockets.take(Purpose::Admin(admin.address)) {
+                    Some(socket) => socket,
+                    None => bind_admin(admin)?,
+                };
+                Some((admin.clone(), socket))
+            }
+            None => None,
+        };
+        let gateway = Gateway::build(config, NumericDate::now())?;
+        Ok(Self { gateway, listeners, admin, exposition: None, file: None, predecessor: None })
     }
 
     /// Shows on the admin listener what was counted.
@@ -100,108 +124,87 @@ impl Server {
         Self { exposition, ..self }
     }
 
+    /// Reads the configuration again from `file`, where it came from: when that changes, on SIGHUP, and when the operator
+    /// asks for it. Also starts the program anew on SIGUSR2, and hands over to it.
+    #[must_use]
+    pub fn from_file(self, file: &Path) -> Self {
+        Self { file: Some(file.to_owned()), ..self }
+    }
+
+    /// Takes the place of another process, as soon as it serves.
+    #[must_use]
+    pub fn relieving(self, predecessor: Option<Predecessor>) -> Self {
+        Self { predecessor, ..self }
+    }
+
     /// Serves until `shutdown` says how to stop. Blocks; must not be called on a thread of an async runtime.
     ///
     /// # Errors
-    /// When the system gives no threads.
+    /// When the system gives no threads, or no signals.
     pub fn run(self, shutdown: impl Future<Output = Shutdown>) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("gateway").enable_all().build()?;
-        runtime.block_on(self.serve(shutdown));
+        runtime.block_on(self.serve(shutdown))?;
         runtime.shutdown_background();
         Ok(())
     }
 
-    async fn serve(self, shutdown: impl Future<Output = Shutdown>) {
-        let in_flight = InFlight::default();
-        let (stop, stopping) = watch::channel(false);
-        let (end_admin, admin_ended) = watch::channel(false);
-        let drain_timeout = self.drain_timeout;
-        let mut server = self;
-        let admin = server.start_admin(&in_flight, stopping, admin_ended);
-        // Both from the beginning: whoever is told that we listen may ask us to stop at once.
-        let (how, (mut listeners, _background)) = tokio::join!(shutdown, server.start(&in_flight));
-        if how == Shutdown::Graceful {
-            tracing::info!(requests = in_flight.count(), "stopping: finishing the requests under way");
-            stop.send_replace(true);
-            listeners.iter().for_each(Running::stop);
-            let drained = tokio::time::timeout(drain_timeout, async {
-                for listener in &mut listeners {
-                    listener.stopped().await;
+    /// Runs on a thread of its own, which serves nobody: it may block.
+    async fn serve(mut self, shutdown: impl Future<Output = Shutdown>) -> io::Result<()> {
+        let file = self.file.take();
+        let predecessor = self.predecessor.take();
+        let (reloads, mut requested) = Reloads::channel();
+        let mut upgrade = signal(SignalKind::user_defined2())?;
+        let (handed_over, mut successor) = mpsc::channel(1);
+        let mut shutdown = pin!(shutdown);
+        let mut serving = {
+            let mut started = pin!(Serving::start(self, file.is_some().then(|| reloads.clone())));
+            // Both from the beginning: whoever is told that we listen may ask us to stop at once.
+            let mut asked = None;
+            let serving = loop {
+                tokio::select! {
+                    biased;
+                    how = &mut shutdown, if asked.is_none() => asked = Some(how),
+                    serving = &mut started => break serving,
                 }
-                in_flight.idle().await;
-            });
-            if drained.await.is_err() {
-                tracing::warn!(requests = in_flight.count(), "stopped before these requests were finished");
+            };
+            if let Some(how) = asked {
+                serving.stop(how).await;
+                return Ok(());
             }
-            // To the last moment it tells that we are stopping.
-            let _ = end_admin.send(true);
-            if let Some(admin) = admin {
-                let _ = tokio::time::timeout(ADMIN_PATIENCE, admin).await;
+            serving
+        };
+        if let Some(predecessor) = predecessor {
+            predecessor.relieve();
+        }
+        if let Some(file) = file.clone() {
+            serving.also(reloads.keep(file));
+        }
+        let how = loop {
+            tokio::select! {
+                how = &mut shutdown => break how,
+                Some(()) = successor.recv() => break Shutdown::Graceful,
+                Some(request) = requested.recv(), if file.is_some() => {
+                    let file = file.as_deref().unwrap_or(Path::new(""));
+                    request.answer(serving.reload(file).await);
+                }
+                _ = upgrade.recv(), if file.is_some() => {
+                    tracing::info!("starting another process to hand over to");
+                    let sockets = serving.sockets();
+                    let handed_over = handed_over.clone();
+                    tokio::task::spawn_blocking(move || match sockets.map(|sockets| hand_over::hand_over(&sockets)) {
+                        Ok(Ok(())) => drop(handed_over.blocking_send(())),
+                        Ok(Err(error)) => tracing::error!(%error, "not handed over; this process goes on"),
+                        Err(error) => tracing::error!(%error, "not handed over; this process goes on"),
+                    });
+                }
             }
-        }
-    }
-
-    /// Before all else: it tells what the rest waits for.
-    fn start_admin(
-        &mut self,
-        in_flight: &InFlight,
-        stopping: watch::Receiver<bool>,
-        ended: watch::Receiver<bool>,
-    ) -> Option<JoinHandle<()>> {
-        let (address, admin) = self.admin.take()?;
-        tracing::info!(%address, "admin listening");
-        let (current, exposition) = (self.current.clone(), self.exposition.clone());
-        Some(tokio::spawn(admin.serve(Subject { current, exposition, in_flight: in_flight.clone(), stopping }, ended)))
-    }
-
-    /// Listens.
-    async fn start(self, in_flight: &InFlight) -> (Vec<Running>, JoinSet<()>) {
-        let background = self.background().await;
-        let conf = Arc::new(ServerConf { max_retries: 3, ..ServerConf::default() });
-        let proxy = Proxy { current: self.current.clone(), in_flight: in_flight.clone() };
-        let proxy = Arc::new(http_proxy(&conf, proxy));
-        let connections = Arc::new(Connections { proxy, current: self.current, limits: ConnectionLimits::default() });
-        let mut running = Vec::new();
-        for listener in self.listeners {
-            let address = listener.address();
-            match listener.start(connections.clone()) {
-                Ok(listener) => running.push(listener),
-                Err(error) => tracing::error!(%address, %error, "cannot listen"),
-            }
-        }
-        (running, background)
-    }
-
-    /// Starts what goes on beside requests; it ends when the returned set is dropped.
-    async fn background(&self) -> JoinSet<()> {
-        let mut tasks = JoinSet::new();
-        let mut first_look_ups = JoinSet::new();
-        let gateway = self.current.get();
-        for upstream in &gateway.upstreams {
-            let upstream = upstream.clone();
-            first_look_ups.spawn({
-                let upstream = upstream.clone();
-                async move { upstream.resolve().await }
-            });
-            tasks.spawn(async move { upstream.keep_resolved().await });
-        }
-        if let Some(exposition) = self.exposition.clone() {
-            tasks.spawn(async move { exposition.keep_summed_up().await });
-        }
-        if let Some(signer) = gateway.signer.clone() {
-            tasks.spawn(async move { signer.keep_fresh().await });
-        }
-        let _ = tokio::time::timeout(RESOLVE_PATIENCE, first_look_ups.join_all()).await;
-        tasks
+        };
+        serving.stop(how).await;
+        Ok(())
     }
 }
 
-fn bind_admin(config: &AdminConfig) -> Result<(SocketAddr, Admin), StartError> {
+fn bind_admin(config: &AdminConfig) -> Result<TcpListener, StartError> {
     let address = config.address;
-    let bind = || {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        Ok((listener.local_addr()?, Admin { listener, token: config.token.clone() }))
-    };
-    bind().map_err(|error| StartError::Admin { address, error })
+    TcpListener::bind(address).map_err(|error| StartError::Admin { address, error })
 }

@@ -166,6 +166,12 @@ impl Operation<'_> {
         self.answer(status, description, "application/json", &schema)
     }
 
+    /// It answers with a `T` as problem details.
+    pub(super) fn problem<T: JsonSchema>(self, status: StatusCode, description: &str) -> Self {
+        let schema = self.schemas.sent.subschema_for::<T>().to_value();
+        self.answer(status, description, "application/problem+json", &schema)
+    }
+
     /// It answers with text of this media type.
     pub(super) fn text(self, status: StatusCode, description: &str, media_type: &str) -> Self {
         self.answer(status, description, media_type, &json!({ "type": "string" }))

@@ -50,7 +50,7 @@ impl Operations {
     async fn missing(&self) -> Vec<Missing> {
         let gateway = self.current.get();
         let mut missing = unprepared_authorization_servers(&gateway).await;
-        if *self.stopping.borrow() {
+        if self.stopping.has_begun() {
             let reason = "requests under way are finished, and no others taken".to_owned();
             missing.push(Missing { what: "gateway", name: None, reason });
         }

@@ -34,6 +34,6 @@ pub(super) async fn status(State(operations): State<Arc<Operations>>) -> Json<St
         now: NumericDate::now().seconds(),
         generation: operations.current.get().generation,
         requests_under_way: operations.in_flight.count(),
-        stopping: *operations.stopping.borrow(),
+        stopping: operations.stopping.has_begun(),
     })
 }

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::path::Path;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::tree::{Node, Place, Step};
 
 /// One error: where, what, and how to mend it.
@@ -43,6 +46,19 @@ impl Findings {
     }
 }
 
+/// One error, for programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ConfigError {
+    /// Counted from 1, where a place is known.
+    pub line: Option<u64>,
+    /// Counted from 1, where a place is known.
+    pub column: Option<u64>,
+    /// The path to what is wrong; empty for the file as a whole.
+    pub key: String,
+    /// What is wrong, and how to mend it.
+    pub reason: String,
+}
+
 /// Everything that is wrong with a configuration file, one line each: `file:line:column: key: what and how to mend it`.
 #[derive(Debug)]
 pub struct Report {
@@ -54,6 +70,17 @@ impl Report {
     /// The report of a file that cannot be read.
     pub(crate) fn unreadable(file: &Path, error: &std::io::Error) -> Self {
         Findings::of_file(None, format!("cannot read the configuration: {error}")).into_report(file)
+    }
+
+    /// All of them, in the order of the file.
+    pub fn errors(&self) -> Vec<ConfigError> {
+        let errors = self.findings.iter().map(|finding| ConfigError {
+            line: finding.place.map(|place| place.line),
+            column: finding.place.map(|place| place.column),
+            key: finding.key.clone(),
+            reason: finding.reason.clone(),
+        });
+        errors.collect()
     }
 
     /// How many errors there are; at least one.

@@ -32,7 +32,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use document::SigningAlgorithm;
-pub use findings::Report;
+pub use findings::{ConfigError, Report};
 pub use limits::{ConnectionConfig, Per, RateConfig, RouteLimitsConfig};
 pub use listener::ListenerConfig;
 pub use values::{HostName, PathPrefix, ResourceIdentifier, WebOrigin};

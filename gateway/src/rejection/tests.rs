@@ -72,6 +72,7 @@ fn all() -> Vec<Rejection> {
         Rejection::TooManyStreams,
         Rejection::ConcurrencyLimited,
         Rejection::MetadataUnavailable(Arc::new(Unavailable::Status { status: 500, retry_after: None })),
+        Rejection::Stopping,
     ];
     for rejection in &all {
         match rejection {
@@ -103,6 +104,7 @@ fn all() -> Vec<Rejection> {
             | Rejection::MetadataUnavailable(_)
             | Rejection::InsufficientClaims(_)
             | Rejection::ExchangeRefused(Refusal::ErrorCode(_) | Refusal::Unfit(_) | Refusal::Wider(_))
+            | Rejection::Stopping
             | Rejection::Internal(_) => {}
         }
     }
@@ -140,8 +142,7 @@ async fn without_a_route_there_is_no_challenge() {
 fn every_reason_of_a_refusal_is_given_by_some_rejection() {
     let given: Vec<_> = all().iter().map(|rejection| rejection.decision().1).collect();
     for reason in Reason::VARIANTS {
-        let is_no_refusal =
-            matches!(reason, Reason::Granted | Reason::OwnEndpoint | Reason::ClientDisconnected | Reason::StreamCut);
+        let is_no_refusal = matches!(reason, Reason::Granted | Reason::OwnEndpoint | Reason::ClientDisconnected);
         assert!(is_no_refusal || given.contains(reason), "{reason:?}");
     }
 }
