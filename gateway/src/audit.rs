@@ -55,6 +55,8 @@ pub enum Reason {
     OwnEndpoint,
     /// No route is for the request.
     NoRoute,
+    /// Routes are for its host and path, but for other methods.
+    MethodNotAllowed,
     /// It could be read in two ways, or not at all.
     MalformedRequest,
     /// It had no token.

@@ -22,7 +22,7 @@ use crate::config::{Origins, ResourceIdentifier, WebOrigin};
 use crate::rejection::Rejection;
 
 /// The methods of Streamable HTTP, in any revision.
-const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
+pub const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
 
 /// What clients of MCP send, beyond what every page may send.
 const REQUEST_HEADERS: &str = "Authorization, Content-Type, Accept, DPoP, MCP-Protocol-Version, Mcp-Session-Id, \
@@ -143,6 +143,12 @@ pub fn is_superseded(name: &HeaderName) -> bool {
 /// preflight.
 pub fn preflight_of_document(request: &request::Parts) -> Option<Answer> {
     is_preflight(request).then(|| preflight(request, ANY, HeaderValue::from_static("GET")))
+}
+
+/// The method of the request that a preflight asks about; none when `request` is no preflight.
+pub fn preflighted(request: &request::Parts) -> Option<Method> {
+    let method = request.headers.get(ACCESS_CONTROL_REQUEST_METHOD).filter(|_| is_preflight(request))?;
+    Method::from_bytes(method.as_bytes()).ok()
 }
 
 fn is_preflight(request: &request::Parts) -> bool {

@@ -282,8 +282,8 @@ impl Parts<'_> {
         let before = self.previous.and_then(|previous| previous.route(&route.name));
         Ok(Arc::new(Route {
             name: route.name.clone(),
-            host: route.host.clone(),
-            path: route.path.clone(),
+            matches: route.matches.clone(),
+            rewrite: route.rewrite.clone(),
             upstream: upstream.clone(),
             protection,
             mcp,

@@ -27,7 +27,7 @@ use phantomgate_mcp::{
 
 use crate::authorize::Grant;
 use crate::config::{Lists, SessionLimits};
-use crate::cross_origin::CrossOrigin;
+use crate::cross_origin::{self, CrossOrigin};
 use crate::rejection::{Rejection, UnsupportedVersion};
 use crate::route::Route;
 use crate::stopping::Stopping;
@@ -84,7 +84,7 @@ impl McpEndpoint {
             Method::POST => Ok(()),
             Method::GET | Method::DELETE if has_body(&request.headers) => Err(Rejection::UnsupportedMediaType),
             Method::GET | Method::DELETE => Ok(()),
-            _ => Err(Rejection::MethodNotAllowed),
+            _ => Err(Rejection::MethodNotAllowed(cross_origin::METHODS)),
         }
     }
 
@@ -354,7 +354,7 @@ mod tests {
             assert!(matches!(outcome, Err(Rejection::UnsupportedMediaType)));
         }
         for method in [Method::PUT, Method::PATCH, Method::HEAD, Method::CONNECT] {
-            assert!(matches!(head(method, &[]), Err(Rejection::MethodNotAllowed)));
+            assert!(matches!(head(method, &[]), Err(Rejection::MethodNotAllowed(_))));
         }
     }
 }

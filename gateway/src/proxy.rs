@@ -29,6 +29,7 @@ use crate::rejection::{MalformedRequest, Rejection, UpstreamFault};
 use crate::request_body;
 use crate::request_target::{RequestTarget, check_form};
 use crate::respond;
+use crate::route::rewrite;
 use crate::stopping::Stopping;
 use crate::stopwatch::Stage;
 use crate::token_swap;
@@ -66,7 +67,7 @@ impl Proxy {
         if let Some(answer) = gateway.well_known.answer(request, &target, gateway.signer.as_deref()).await? {
             return Ok(Verdict::Answer(answer));
         }
-        let route = match gateway.routes.find(&target) {
+        let route = match gateway.routes.find(&target, request) {
             Ok(route) => context.route.insert(route.clone()).clone(),
             // Whether there is such a document is for any page to know.
             Err(rejection) => match well_known::preflight(request, &target) {
@@ -255,6 +256,7 @@ impl ProxyHttp for Proxy {
         let Admitted { grant, credential } = context.admitted.as_ref().ok_or_else(no_grant)?;
         let authority = context.authority.as_deref().ok_or_else(no_grant)?;
         token_swap::swap(grant, credential, authority, &context.request_id, header)?;
+        rewrite::request(grant.route(), header)?;
         if context.mcp.ignores_sessions() {
             header.remove_header(&SESSION_ID);
         }
@@ -276,6 +278,9 @@ impl ProxyHttp for Proxy {
         let Some(Admitted { grant, .. }) = &context.admitted else { return Err(no_grant()) };
         if !response.status.is_informational() {
             context.stopwatch.enter(Stage::Answer);
+        }
+        if let Some(authority) = &context.authority {
+            rewrite::answer(grant.route(), authority, session.req_header().uri.path(), response)?;
         }
         if let Some(mcp) = &grant.route().mcp {
             let method = &session.req_header().method;

@@ -40,8 +40,8 @@ pub enum Rejection {
     WrongAudience,
     /// The person has to do something at the authorization server first.
     InsufficientClaims(ClaimsChallenge),
-    /// MCP has no use for its method.
-    MethodNotAllowed,
+    /// Its method is not taken where it goes; these are.
+    MethodNotAllowed(HeaderValue),
     /// The message is not plain JSON, or stands where none is read.
     UnsupportedMediaType,
     /// The message is larger than the route takes.
@@ -175,8 +175,8 @@ impl Rejection {
                 StatusCode::UNAUTHORIZED,
                 "The access token was not issued for this resource",
             ),
-            Self::MethodNotAllowed => {
-                terms(Deny, Reason::MalformedRequest, StatusCode::METHOD_NOT_ALLOWED, "MCP has no use for this method")
+            Self::MethodNotAllowed(_) => {
+                terms(Deny, Reason::MethodNotAllowed, StatusCode::METHOD_NOT_ALLOWED, "This method is not taken here")
             }
             Self::UnsupportedMediaType => terms(
                 Deny,
@@ -326,7 +326,7 @@ impl Rejection {
             Self::NoRoute
             | Self::MissingCredential
             | Self::WrongAudience
-            | Self::MethodNotAllowed
+            | Self::MethodNotAllowed(_)
             | Self::UnsupportedMediaType
             | Self::BodyTooLarge
             | Self::HeaderTooLarge
@@ -364,8 +364,8 @@ impl Rejection {
         if let Some(challenge) = protection.and_then(|protection| self.challenge(protection)) {
             answer.insert(header::WWW_AUTHENTICATE, challenge);
         }
-        if let Self::MethodNotAllowed = self {
-            answer.insert(header::ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
+        if let Self::MethodNotAllowed(allow) = self {
+            answer.insert(header::ALLOW, allow.clone());
         }
         if let Some(span) = self.retry_after() {
             let seconds = (span.as_secs() + u64::from(span.subsec_nanos() > 0)).max(1);
@@ -420,7 +420,7 @@ impl Rejection {
                 MalformedRequest::Method | MalformedRequest::Host | MalformedRequest::Path | MalformedRequest::Http,
             )
             | Self::NoRoute
-            | Self::MethodNotAllowed
+            | Self::MethodNotAllowed(_)
             | Self::UnsupportedMediaType
             | Self::BodyTooLarge
             | Self::HeaderTooLarge

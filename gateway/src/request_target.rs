@@ -1,9 +1,12 @@
 //! ② Whom a request is for: host and path, read in one way or refused.
 //!
 //! What two programs could read differently (`//`, `/../`, `%2f`, `;`, a second `Host`) is how a request gets past a rule
-//! that was written for its other reading. Nothing is normalised here: what needs it is refused.
+//! that was written for its other reading. Such a request is refused, and so is what only a server that is lenient in some
+//! way would read otherwise: overlong UTF-8, characters that some take for a slash, `example.com.`, `0x7f.1`. What is left
+//! has one reading, which routes are compared with; the path goes on as it came.
 
 use std::borrow::Cow;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{Method, Version, request};
@@ -17,6 +20,8 @@ pub struct RequestTarget<'request> {
     pub host: Option<Cow<'request, str>>,
     /// As it came.
     pub path: &'request str,
+    /// The path decoded. Two paths with the same reading are the same to most servers.
+    pub reading: Cow<'request, str>,
 }
 
 impl<'request> RequestTarget<'request> {
@@ -31,8 +36,7 @@ impl<'request> RequestTarget<'request> {
         }
         check_length(request)?;
         let path = request.uri.path();
-        check_path(path)?;
-        Ok(Self { host: host(request)?, path })
+        Ok(Self { host: host(request)?, path, reading: read_path(path)? })
     }
 }
 
@@ -69,61 +73,146 @@ fn host(request: &request::Parts) -> Result<Option<Cow<'_, str>>, MalformedReque
         (None, None) if request.version == Version::HTTP_11 => return Err(MalformedRequest::Host),
         (field, authority) => field.or(authority),
     };
-    host.map(without_port).transpose()
+    host.map(|authority| read_host(without_port(authority)?)).transpose()
 }
 
-fn without_port(authority: &str) -> Result<Cow<'_, str>, MalformedRequest> {
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => {
-            if !port.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(MalformedRequest::Host);
-            }
-            host
-        }
-        _ => authority,
+/// The longest host: that of a name (RFC 1035 §2.3.4). An address is shorter.
+const LONGEST_HOST: usize = 253;
+
+/// What stands before the port (RFC 3986 §3.2.3), which may be empty. Colons within a host are those of an IPv6 address.
+fn without_port(authority: &str) -> Result<&str, MalformedRequest> {
+    let end_of_address = if authority.starts_with('[') { authority.find(']') } else { None };
+    let port_begins = match end_of_address {
+        Some(end) => end + 1,
+        None => authority.find(':').unwrap_or(authority.len()),
     };
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~[]:".contains(&byte);
-    if host.is_empty() || !host.bytes().all(allowed) {
+    let (host, port) = authority.split_at_checked(port_begins).ok_or(MalformedRequest::Host)?;
+    let digits = match port.strip_prefix(':') {
+        Some(digits) => digits,
+        None if port.is_empty() => "",
+        None => return Err(MalformedRequest::Host),
+    };
+    let is_port =
+        digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits.is_empty() || digits.parse::<u16>().is_ok());
+    is_port.then_some(host).ok_or(MalformedRequest::Host)
+}
+
+/// A host in the one form it is compared in: lower case, IPv6 addresses as RFC 5952 has them. Refused is what some take for
+/// another host: an empty label (and so the dot at the end of a name), and IPv4 addresses in other forms than `192.0.2.1`.
+///
+/// # Errors
+/// [`MalformedRequest::Host`].
+pub(crate) fn read_host(host: &str) -> Result<Cow<'_, str>, MalformedRequest> {
+    if let Some(address) = host.strip_prefix('[') {
+        let address = address.strip_suffix(']').and_then(|address| address.parse::<Ipv6Addr>().ok());
+        let canonical = format!("[{}]", address.ok_or(MalformedRequest::Host)?);
+        return Ok(if canonical == host { host.into() } else { canonical.into() });
+    }
+    let is_in_order = |label: &str| !label.is_empty() && label.bytes().all(is_part_of_a_name);
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let is_name = host.len() <= LONGEST_HOST && host.split('.').all(is_in_order);
+    if !is_name || (is_number(last) && host.parse::<Ipv4Addr>().is_err()) {
         return Err(MalformedRequest::Host);
     }
     let has_upper_case = host.bytes().any(|byte| byte.is_ascii_uppercase());
     Ok(if has_upper_case { host.to_ascii_lowercase().into() } else { host.into() })
 }
 
-/// Refuses a path that could be read in two ways: not in the normal form of RFC 3986 §6.2.2, or with characters that
-/// some servers take for separators.
-pub(crate) fn check_path(path: &str) -> Result<(), MalformedRequest> {
-    let Some(segments) = path.strip_prefix('/') else { return Err(MalformedRequest::Path) };
-    let mut segments = segments.split('/').peekable();
+fn is_part_of_a_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_~".contains(&byte)
+}
+
+/// Whether a host that ends with this label is an IPv4 address to browsers (the URL standard, "ends in a number checker").
+fn is_number(label: &str) -> bool {
+    let hexadecimal = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
+    match hexadecimal {
+        Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => label.bytes().all(|byte| byte.is_ascii_digit()),
+    }
+}
+
+/// A path as it reads once decoded. Refused is what could be read in two ways: what is not in the normal form of RFC 3986
+/// §6.2.2 (but for the case of hexadecimal digits), and what some servers take for separators.
+///
+/// # Errors
+/// [`MalformedRequest::Path`].
+pub(crate) fn read_path(path: &str) -> Result<Cow<'_, str>, MalformedRequest> {
+    if !path.starts_with('/') || !is_plain(path) {
+        return Err(MalformedRequest::Path);
+    }
+    let reading = if path.contains('%') { decode(path)?.into() } else { Cow::Borrowed(path) };
+    let mut segments = reading.split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
         let is_last = segments.peek().is_none();
-        if matches!(segment, "." | "..") || (segment.is_empty() && !is_last) || !is_plain(segment) {
+        // Of dots alone, or of what is cut off beside them: a step upwards, to some.
+        let is_step = segment.bytes().all(|byte| matches!(byte, b'.' | b' '));
+        if is_step && !(segment.is_empty() && is_last) {
             return Err(MalformedRequest::Path);
         }
     }
-    Ok(())
+    Ok(reading)
 }
 
-/// Whether a path segment has one reading: no separators in disguise, nothing encoded that needs no encoding.
-fn is_plain(segment: &str) -> bool {
-    let mut bytes = segment.bytes();
+/// Whether a path has no separators in disguise and nothing encoded that needs no encoding.
+fn is_plain(path: &str) -> bool {
+    let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
         match byte {
             b'%' => {
-                let digits = [bytes.next(), bytes.next()].map(|digit| char::from(digit.unwrap_or(b'!')).to_digit(16));
-                let [Some(high), Some(low)] = digits else { return false };
-                let decoded = u8::try_from(high * 16 + low).unwrap_or(b'/');
+                let Some(decoded) = octet([bytes.next(), bytes.next()]) else { return false };
                 let is_unreserved = decoded.is_ascii_alphanumeric() || b"-._~".contains(&decoded);
                 if is_unreserved || decoded.is_ascii_control() || b"/\\;%?#".contains(&decoded) {
                     return false;
                 }
             }
-            b'\\' | b';' | b'#' => return false,
+            b'\\' | b';' | b'#' | b'?' => return false,
             byte if !byte.is_ascii_graphic() => return false,
             _ => {}
         }
     }
     true
+}
+
+/// The octet that two hexadecimal digits stand for.
+fn octet(digits: [Option<u8>; 2]) -> Option<u8> {
+    let [high, low] = digits.map(|digit| char::from(digit?).to_digit(16));
+    u8::try_from(high? * 16 + low?).ok()
+}
+
+/// A plain path, decoded. RFC 3986 §2.5 has UTF-8 for characters; what is none, overlong forms of a slash or a dot among
+/// them, is refused.
+fn decode(path: &str) -> Result<String, MalformedRequest> {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        let byte = if byte == b'%' { octet([bytes.next(), bytes.next()]) } else { Some(byte) };
+        decoded.push(byte.ok_or(MalformedRequest::Path)?);
+    }
+    let text = String::from_utf8(decoded).map_err(|_| MalformedRequest::Path)?;
+    if text.is_ascii() || !text.chars().any(is_deceptive) { Ok(text) } else { Err(MalformedRequest::Path) }
+}
+
+/// Whether servers that normalise Unicode (NFKC), or turn it into a smaller character set, may make this one of ASCII that
+/// counts in a path: a separator, a dot, a letter or a digit; or nothing at all.
+fn is_deceptive(character: char) -> bool {
+    match character {
+        _ if character.is_control() => true,
+        // slashes and backslashes
+        '\u{2044}' | '\u{2215}' | '\u{2216}' | '\u{29f5}' | '\u{29f8}' | '\u{29f9}' | '\u{fe68}' | '\u{ff0f}'
+        | '\u{ff3c}' => true,
+        // ℀ ℁ ℅ ℆, which have one in them
+        '\u{2100}' | '\u{2101}' | '\u{2105}' | '\u{2106}' => true,
+        // dots, one to three
+        '\u{2024}'..='\u{2026}' | '\u{fe19}' | '\u{fe30}' | '\u{fe52}' | '\u{ff0e}' => true,
+        // ; ? # %
+        '\u{37e}' | '\u{fe14}' | '\u{fe16}' | '\u{fe54}' | '\u{fe56}' | '\u{fe5f}' | '\u{fe6a}' => true,
+        '\u{ff03}' | '\u{ff05}' | '\u{ff1b}' | '\u{ff1f}' => true,
+        // full width digits and letters
+        '\u{ff10}'..='\u{ff19}' | '\u{ff21}'..='\u{ff3a}' | '\u{ff41}'..='\u{ff5a}' => true,
+        // what cannot be seen
+        '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => true,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -161,7 +250,7 @@ mod tests {
             "/..a/b..",
             "/.well-known/x",
         ] {
-            assert_eq!(check_path(path), Ok(()), "{path}");
+            assert!(read_path(path).is_ok(), "{path}");
         }
     }
 
@@ -199,8 +288,45 @@ mod tests {
             "/a%zz",
             "/é",
             "/a b",
+            "/...",
+            "/a/..../b",
+            "/a/..%20/b",
+            "/a/%20./b",
+            "/%20/b",
+            "/a?b",
+            "/a%20/%20",
         ] {
-            assert_eq!(check_path(path), Err(MalformedRequest::Path), "{path}");
+            assert_eq!(read_path(path), Err(MalformedRequest::Path), "{path}");
+        }
+    }
+
+    #[test]
+    fn rfc3986_s6_2_2_1_hexadecimal_digits_and_what_need_not_be_encoded_read_alike() {
+        for path in ["/caf%C3%A9:(x)", "/caf%c3%a9:(x)", "/caf%C3%a9%3A%28x%29", "/caf%C3%A9%3a(x)"] {
+            assert_eq!(read_path(path).unwrap(), "/caf\u{e9}:(x)", "{path}");
+        }
+        assert!(matches!(read_path("/mcp/a:b"), Ok(Cow::Borrowed(_))), "nothing is copied where nothing is encoded");
+    }
+
+    #[test]
+    fn rfc3629_s3_what_is_no_utf_8_is_refused() {
+        for path in
+            ["/a%c0%afb", "/%c0%ae%c0%ae/b", "/a%e0%80%afb", "/a%f0%80%80%afb", "/%c1%9c", "/%ff", "/%C3", "/%ed%a0%80"]
+        {
+            assert_eq!(read_path(path), Err(MalformedRequest::Path), "{path}");
+        }
+    }
+
+    #[test]
+    fn characters_that_some_take_for_ascii_are_refused() {
+        for character in "\u{ff0f}\u{ff3c}\u{ff0e}\u{2215}\u{2044}\u{2025}\u{ff1b}\u{ff4d}\u{ff05}\u{200b}\u{ad}\u{feff}\u{85}\u{2028}".chars() {
+            let encoded: String = character.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
+            assert_eq!(read_path(&format!("/a{encoded}b")), Err(MalformedRequest::Path), "{encoded}");
+        }
+        for text in ["\u{6771}\u{4eac}\u{ff08}", "na\u{ef}ve", "\u{1f600}", "\u{430}"] {
+            let encode = |byte: u8| if byte.is_ascii() { char::from(byte).into() } else { format!("%{byte:02X}") };
+            let encoded: String = text.bytes().map(encode).collect();
+            assert_eq!(read_path(&format!("/{encoded}")).unwrap(), format!("/{text}"));
         }
     }
 
@@ -210,8 +336,59 @@ mod tests {
         assert_eq!(request("MCP.Example.com:8080"), Ok(Some("mcp.example.com".into())));
         assert_eq!(request("[::1]:8080"), Ok(Some("[::1]".into())));
         assert_eq!(request("[::1]"), Ok(Some("[::1]".into())));
-        for bad in ["", "a b", "user@host", "a,b", "a/b", "host:80x", ":80", "a%2fb"] {
+        assert_eq!(request("a.example:"), Ok(Some("a.example".into())));
+        assert_eq!(request("[0:0:0:0:0:0:0:1]"), Ok(Some("[::1]".into())));
+        assert_eq!(request("[2001:DB8::a]:443"), Ok(Some("[2001:db8::a]".into())));
+        assert_eq!(request("192.0.2.1:80"), Ok(Some("192.0.2.1".into())));
+        assert_eq!(request("xn--bcher-kva.example"), Ok(Some("xn--bcher-kva.example".into())));
+        for bad in [
+            "",
+            "a b",
+            "user@host",
+            "a,b",
+            "a/b",
+            "host:80x",
+            ":80",
+            "a%2fb",
+            "host:80:80",
+            "host:65536",
+            "a\\b",
+            "*.a",
+        ] {
             assert_eq!(request(bad), Err(MalformedRequest::Host), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_some_take_for_another_host_is_refused() {
+        let longest = format!("{}.example", "a".repeat(LONGEST_HOST - 8));
+        assert!(read_host(&longest).is_ok());
+        for bad in [
+            "a.example.",
+            ".a.example",
+            "a..example",
+            ".",
+            "::1",
+            "[::1",
+            "::1]",
+            "[::1]x",
+            "[]",
+            "[::1%25eth0]",
+            "[v1.a]",
+            "[127.0.0.1]",
+            "2130706433",
+            "0x7f000001",
+            "0x7F.1",
+            "127.1",
+            "127.0.0.01",
+            "0177.0.0.1",
+            "256.0.0.1",
+            "a.0x",
+            "a.example.1",
+            &format!("a{longest}"),
+        ] {
+            let outcome = host_of(request::Request::get("/").header(HOST, bad));
+            assert_eq!(outcome, Err(MalformedRequest::Host), "{bad}");
         }
     }
 

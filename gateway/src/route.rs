@@ -1,28 +1,32 @@
-//! ② Routes: which requests go where, and who may send them. Of several that match, the most specific wins: one that
-//! names the host before one that does not, then the longest path.
+//! ② Routes: which requests go where, and who may send them.
+//!
+//! How a request finds its route is in [`table`], what becomes of its path in [`rewrite`].
 
-use std::collections::HashMap;
+pub mod hosts;
+pub mod rewrite;
+pub mod table;
+
 use std::sync::Arc;
 
 use phantomgate_introspection::{Accepts, Introspector, ScopeHierarchy, ScopeSet};
 use phantomgate_upstreams::Upstream;
 
-use crate::config::{HostName, PathPrefix, ResourceIdentifier};
+use crate::config::{PathPattern, RequestMatch, ResourceIdentifier};
 use crate::limits::RouteLimits;
 use crate::mcp::McpEndpoint;
 use crate::metrics::RequestCounters;
-use crate::rejection::Rejection;
-use crate::request_target::RequestTarget;
 use crate::upstream_credential::{CredentialSource, DerivedCredentials};
+
+pub use table::RouteTable;
 
 /// One route, with all that it needs to serve a request.
 pub struct Route {
     /// Its name in the audit.
     pub name: String,
-    /// The host it is for, or any.
-    pub host: Option<HostName>,
-    /// The path it is for, and everything below it.
-    pub path: PathPrefix,
+    /// The requests it is for.
+    pub matches: RequestMatch,
+    /// What stands in place of the matched path at the upstream, exact where that is; the path stays when there is nothing.
+    pub rewrite: Option<PathPattern>,
     /// Where its requests go.
     pub upstream: Arc<Upstream>,
     /// Who may pass; without it, anybody.
@@ -61,126 +65,36 @@ pub struct Protection {
     pub credential: Option<CredentialSource>,
 }
 
-/// All routes of a configuration. Finding one costs a look-up per path segment, however many there are.
-#[derive(Default)]
-pub struct RouteTable {
-    by_host: HashMap<String, PathTable>,
-    any_host: PathTable,
-}
-
-#[derive(Default)]
-struct PathTable {
-    by_path: HashMap<String, Arc<Route>>,
-    /// Longer paths need not be looked up: a bound on the work for a request with very many segments.
-    longest: usize,
-}
-
-impl RouteTable {
-    /// The route for `target`.
-    ///
-    /// # Errors
-    /// [`Rejection::NoRoute`] when there is none.
-    pub fn find(&self, target: &RequestTarget<'_>) -> Result<&Arc<Route>, Rejection> {
-        let by_host = target.host.as_deref().and_then(|host| self.by_host.get(host));
-        by_host
-            .and_then(|table| table.find(target.path))
-            .or_else(|| self.any_host.find(target.path))
-            .ok_or(Rejection::NoRoute)
-    }
-
-    /// All routes, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
-        self.by_host.values().chain([&self.any_host]).flat_map(|table| table.by_path.values())
-    }
-}
-
-impl FromIterator<Arc<Route>> for RouteTable {
-    fn from_iter<I: IntoIterator<Item = Arc<Route>>>(routes: I) -> Self {
-        let mut all = Self::default();
-        for route in routes {
-            let table = match &route.host {
-                Some(host) => all.by_host.entry(host.as_str().to_owned()).or_default(),
-                None => &mut all.any_host,
-            };
-            table.longest = table.longest.max(route.path.as_str().len());
-            table.by_path.insert(route.path.as_str().to_owned(), route);
-        }
-        all
-    }
-}
-
-impl PathTable {
-    /// The entry with the longest path that `path` is or lies below, on segment borders.
-    fn find(&self, path: &str) -> Option<&Arc<Route>> {
-        borders(path).find_map(
-            |length| {
-                if length > self.longest { None } else { self.by_path.get(path.get(..length)?) }
-            },
-        )
-    }
-}
-
-/// The lengths at which a route's path can end in `path`, longest first: all of it, then before each slash.
-fn borders(path: &str) -> impl Iterator<Item = usize> {
-    let whole = Some(path.len()).filter(|_| !path.ends_with('/'));
-    let slashes = path.bytes().enumerate().rev().filter(|(_, byte)| *byte == b'/').map(|(position, _)| position);
-    whole.into_iter().chain(slashes)
-}
-
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use phantomgate_upstreams::{Config, Timeouts};
+pub(crate) mod testing {
+    use std::path::Path;
 
     use super::*;
+    use crate::config::parse;
 
-    fn table(routes: &[(Option<&str>, &str)]) -> RouteTable {
-        let timeouts = Timeouts { connect: Duration::from_secs(1), idle_stream: Duration::from_secs(1) };
-        let upstream = Arc::new(Upstream::new(Config { name: "u".into(), endpoints: vec![], timeouts }));
-        let route = |(host, path): &(Option<&str>, &str)| {
-            Arc::new(Route {
-                name: format!("{}{path}", host.unwrap_or("*")),
-                host: host.map(|host| host.parse().unwrap()),
-                path: path.parse().unwrap(),
+    /// Public routes, by what is in them in YAML: `match: { path: /mcp }`. That is their names, too.
+    pub(crate) fn public(routes: &[&str]) -> Vec<Route> {
+        let listen =
+            "listeners: [{ address: '127.0.0.1:0' }]\nupstreams: { u: { endpoints: ['http://10.0.0.5:3000'] } }\n";
+        let route = |(number, route): (usize, &&str)| {
+            format!("  - {{ name: '{number}', upstream: u, public: true, {route} }}\n")
+        };
+        let routes_written: String = routes.iter().enumerate().map(route).collect();
+        let config = parse(Path::new("test.yaml"), &format!("{listen}routes:\n{routes_written}"));
+        let config = config.unwrap_or_else(|report| panic!("{report}"));
+        let upstream = Arc::new(Upstream::new(config.upstreams[0].clone()));
+        let named = config.routes.iter().zip(routes);
+        named
+            .map(|(route, name)| Route {
+                name: (*name).to_owned(),
+                matches: route.matches.clone(),
+                rewrite: route.rewrite.clone(),
                 upstream: upstream.clone(),
                 protection: None,
                 mcp: None,
-                limits: RouteLimits::new("", &crate::limits::tests::config(&[]), None),
-                counters: RequestCounters::new(""),
+                limits: RouteLimits::new(name, &route.limits, None),
+                counters: RequestCounters::new(name),
             })
-        };
-        routes.iter().map(route).collect()
-    }
-
-    fn found(table: &RouteTable, host: &str, path: &str) -> String {
-        let target = RequestTarget { host: Some(host.into()), path };
-        table.find(&target).map_or_else(|_| "none".into(), |route| route.name.clone())
-    }
-
-    #[test]
-    fn a_path_matches_on_segment_borders() {
-        let table = table(&[(None, "/mcp")]);
-        for path in ["/mcp", "/mcp/", "/mcp/x", "/mcp/x/y"] {
-            assert_eq!(found(&table, "a", path), "*/mcp", "{path}");
-        }
-        for path in ["/", "/mcpx", "/mc", "/x/mcp", "/MCP"] {
-            assert_eq!(found(&table, "a", path), "none", "{path}");
-        }
-    }
-
-    #[test]
-    fn the_longest_path_wins_and_a_named_host_goes_before_any_host() {
-        let table = table(&[(None, "/"), (None, "/a/b"), (Some("h.example"), "/a"), (Some("h.example"), "/a/b/c")]);
-        assert_eq!(found(&table, "h.example", "/a/b/c/d"), "h.example/a/b/c");
-        assert_eq!(found(&table, "h.example", "/a/b"), "h.example/a");
-        assert_eq!(found(&table, "h.example", "/x"), "*/");
-        assert_eq!(found(&table, "other", "/a/b/c"), "*/a/b");
-    }
-
-    #[test]
-    fn a_request_without_a_host_finds_routes_for_any_host_only() {
-        let table = table(&[(Some("h.example"), "/")]);
-        assert!(table.find(&RequestTarget { host: None, path: "/" }).is_err());
+            .collect()
     }
 }

@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header, request};
-use phantomgate_introspection::AuthorizationServer;
+use phantomgate_introspection::{AuthorizationServer, ScopeSet};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::cross_origin;
 use crate::rejection::Rejection;
 use crate::request_target::RequestTarget;
+use crate::route::hosts::HostTable;
 use crate::route::{Protection, Route, RouteTable};
 use crate::signing::Signer;
 
@@ -32,8 +33,8 @@ const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("public, max-age=300
 /// The documents of one configuration.
 #[derive(Default)]
 pub struct WellKnown {
-    /// By host (none for routes of any host), then by path.
-    documents: HashMap<Option<String>, HashMap<String, Document>>,
+    /// By host, then by path.
+    documents: HostTable<HashMap<String, Document>>,
 }
 
 /// A document, or where it is to be had.
@@ -50,14 +51,20 @@ impl WellKnown {
     /// form too, which some clients try.
     pub fn new(routes: &RouteTable) -> Self {
         let mut routes: Vec<_> = routes.iter().collect();
-        // Where several are for one resource, the one for most of it speaks.
-        routes.sort_by(|one, other| one.path.as_str().cmp(other.path.as_str()));
-        let mut documents: HashMap<Option<String>, HashMap<String, Document>> = HashMap::new();
+        // Where several are for one resource, the one for most of it gives the name.
+        let order = |route: &&Arc<Route>| (route.matches.path.as_str().to_owned(), route.name.clone());
+        routes.sort_by_cached_key(order);
+        let mut resources = HostTable::<HashMap<String, Resource<'_>>>::default();
         for (route, protection) in protected(&routes) {
-            let document = Document::json(&document(&route.name, protection));
-            let on_host = documents.entry(host(route)).or_default();
-            on_host.entry(protection.resource.well_known_path(PROTECTED_RESOURCE)).or_insert(document);
+            let path = protection.resource.well_known_path(PROTECTED_RESOURCE);
+            let first = || Resource { name: &route.name, protection, scopes: ScopeSet::default() };
+            let resource = resources.entry(&route.matches.host).entry(path).or_insert_with(first);
+            resource.scopes.extend(&protection.scopes_supported);
         }
+        let documents_of = |resources: HashMap<String, Resource<'_>>| {
+            resources.into_iter().map(|(path, resource)| (path, Document::json(&resource.document()))).collect()
+        };
+        let mut documents: HostTable<HashMap<String, Document>> = resources.map(documents_of);
         for on_host in documents.values_mut() {
             if let [only] = &on_host.values().collect::<Vec<_>>()[..] {
                 let only = Document::clone(only);
@@ -68,7 +75,7 @@ impl WellKnown {
             protected(&routes).filter(|(_, protection)| protection.publishes_authorization_server)
         {
             let server = Document::AuthorizationServer(protection.introspector.authorization_server().clone());
-            let on_host = documents.entry(host(route)).or_default();
+            let on_host = documents.entry(&route.matches.host);
             // The configuration was checked to have one authorization server on a host.
             on_host.insert(format!("{PREFIX}{AUTHORIZATION_SERVER}"), server.clone());
             on_host.insert(protection.resource.well_known_path(AUTHORIZATION_SERVER), server);
@@ -114,9 +121,7 @@ impl WellKnown {
     }
 
     fn find(&self, target: &RequestTarget<'_>) -> Option<Document> {
-        let by_host = target.host.as_deref().and_then(|host| self.documents.get(&Some(host.to_owned())));
-        let find = |documents: &HashMap<String, Document>| documents.get(target.path).cloned();
-        by_host.and_then(find).or_else(|| self.documents.get(&None).and_then(find))
+        self.documents.of(target.host.as_deref()).find_map(|documents| documents.get(target.path).cloned())
     }
 }
 
@@ -145,25 +150,31 @@ fn protected<'a>(routes: &[&'a Arc<Route>]) -> impl Iterator<Item = (&'a Route, 
     routes.iter().filter_map(|route| route.protection.as_ref().map(|protection| (&***route, protection)))
 }
 
-fn host(route: &Route) -> Option<String> {
-    route.host.as_ref().map(|host| host.as_str().to_owned())
-}
-
 async fn published_by(server: &AuthorizationServer) -> Result<Bytes, Rejection> {
     server.published_metadata().await.map_err(|unavailable| Rejection::MetadataUnavailable(Arc::new(unavailable)))
 }
 
-/// Protected resource metadata (RFC 9728 §2). Empty lists are left out (RFC 9728 §3.2).
-fn document(name: &str, protection: &Protection) -> Value {
-    let mut document = json!({
-        "resource": protection.resource.as_str(),
-        "resource_name": name,
-        "authorization_servers": [protection.authorization_server],
-        "bearer_methods_supported": ["header"],
-    });
-    let scopes: Vec<_> = protection.scopes_supported.iter().map(|scope| scope.as_str()).collect();
-    if let (false, Some(members)) = (scopes.is_empty(), document.as_object_mut()) {
-        members.insert("scopes_supported".to_owned(), json!(scopes));
+/// A protected resource, perhaps of several routes. The configuration was checked to have one authorization server for it.
+struct Resource<'a> {
+    name: &'a str,
+    protection: &'a Protection,
+    /// What any of its routes may ask for.
+    scopes: ScopeSet,
+}
+
+impl Resource<'_> {
+    /// Protected resource metadata (RFC 9728 §2). Empty lists are left out (RFC 9728 §3.2).
+    fn document(&self) -> Value {
+        let mut document = json!({
+            "resource": self.protection.resource.as_str(),
+            "resource_name": self.name,
+            "authorization_servers": [self.protection.authorization_server],
+            "bearer_methods_supported": ["header"],
+        });
+        let scopes: Vec<_> = self.scopes.iter().map(|scope| scope.as_str()).collect();
+        if let (false, Some(members)) = (scopes.is_empty(), document.as_object_mut()) {
+            members.insert("scopes_supported".to_owned(), json!(scopes));
+        }
+        document
     }
-    document
 }

@@ -27,6 +27,7 @@ mod limits;
 mod mcp;
 mod metadata;
 mod revocation;
+mod rewriting;
 mod routing;
 mod smuggling;
 mod ssrf;

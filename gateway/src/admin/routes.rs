@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Operations;
+use crate::config::{HostPattern, RequestMatch};
 use crate::route::{Protection, Route};
 use crate::upstream_credential::CredentialKind;
 
@@ -24,10 +25,16 @@ pub(super) struct Routes {
 struct RouteView {
     /// Its name in logs and the audit.
     name: String,
-    /// The host it is for; any when null.
+    /// The host it is for, or `*.` and a host for all below it; any when null.
     host: Option<String>,
     /// The path it is for, and everything below it.
     path: String,
+    /// Whether it is for that path alone.
+    exact: bool,
+    /// The methods it takes; all when null.
+    methods: Option<Vec<String>>,
+    /// What stands in place of that path at the upstream; the path stays when null.
+    rewrite: Option<String>,
     /// The name of the upstream that its requests go to.
     upstream: String,
     /// Who may pass; anybody when null.
@@ -62,11 +69,14 @@ pub(super) async fn routes(State(operations): State<Arc<Operations>>) -> Json<Ro
 
 impl RouteView {
     fn of(route: &Route) -> Self {
-        let path = route.path.as_str();
+        let RequestMatch { host, path, methods } = &route.matches;
         Self {
             name: route.name.clone(),
-            host: route.host.as_ref().map(|host| host.as_str().to_owned()),
-            path: if path.is_empty() { "/" } else { path }.to_owned(),
+            host: (*host != HostPattern::Any).then(|| host.to_string()),
+            path: path.to_string(),
+            exact: path.is_exact(),
+            methods: methods.as_ref().map(|methods| methods.iter().map(ToString::to_string).collect()),
+            rewrite: route.rewrite.as_ref().map(ToString::to_string),
             upstream: route.upstream.name().to_owned(),
             protection: route.protection.as_ref().map(ProtectionView::of),
             mcp_revisions: route.mcp.as_ref().map(|mcp| mcp.revisions.iter().map(|one| one.as_str()).collect()),

@@ -19,7 +19,7 @@ pub(crate) use credential::{Credential, CredentialKind, TokenType};
 pub(crate) use limits::{Limits, Rate, RouteLimits};
 pub(crate) use listener::Listener;
 pub(crate) use mcp::{Mcp, Sessions};
-pub(crate) use route::{Route, TokenForm};
+pub(crate) use route::{Match, Route, TokenForm};
 pub(crate) use rule::Rule;
 pub(crate) use upstream::Upstream;
 

@@ -13,6 +13,7 @@ mod document;
 mod findings;
 mod limits;
 mod listener;
+mod matching;
 mod read;
 mod reference;
 mod resolve;
@@ -35,7 +36,8 @@ pub use document::SigningAlgorithm;
 pub use findings::{ConfigError, Report};
 pub use limits::{ConnectionConfig, Per, RateConfig, RouteLimitsConfig};
 pub use listener::ListenerConfig;
-pub use values::{HostName, PathPrefix, ResourceIdentifier, WebOrigin};
+pub use matching::{HostName, HostPattern, MethodSet, PathPattern, RequestMatch};
+pub use values::{ResourceIdentifier, WebOrigin};
 
 /// What the gateway runs on.
 #[derive(Debug, PartialEq, Eq)]
@@ -85,10 +87,10 @@ pub struct SigningConfig {
 pub struct RouteConfig {
     /// Its name in logs, metrics and the audit.
     pub name: String,
-    /// The host it is for, or any.
-    pub host: Option<HostName>,
-    /// The path it is for, and everything below it.
-    pub path: PathPrefix,
+    /// The requests it is for.
+    pub matches: RequestMatch,
+    /// What stands in place of the matched path at the upstream, exact where that is.
+    pub rewrite: Option<PathPattern>,
     /// Where its requests go: an index into [`Config::upstreams`].
     pub upstream: usize,
     /// Who may pass, and what the upstream gets to see.

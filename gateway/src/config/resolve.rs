@@ -15,7 +15,7 @@ mod pem;
 mod route;
 mod upstream;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
@@ -51,6 +51,7 @@ struct Resolver<'a> {
 struct Names<'a> {
     section: &'static str,
     names: Vec<&'a str>,
+    positions: HashMap<&'a str, usize>,
 }
 
 /// What routes refer to.
@@ -173,8 +174,8 @@ impl Resolver<'_> {
     }
 
     fn look_up(&mut self, path: &[Step], what: &str, name: &str, names: &Names<'_>) -> Option<usize> {
-        if let Some(position) = names.names.iter().position(|known| *known == name) {
-            return Some(position);
+        if let Some(position) = names.positions.get(name) {
+            return Some(*position);
         }
         if self.tree.was_removed(&path![names.section, name]) {
             return None; // it is there, and what is wrong with it has been told
@@ -209,7 +210,9 @@ impl Resolver<'_> {
 
 impl<'a> Names<'a> {
     fn of<T>(section: &'static str, entries: &'a BTreeMap<String, T>) -> Self {
-        Self { section, names: entries.keys().map(String::as_str).collect() }
+        let names: Vec<_> = entries.keys().map(String::as_str).collect();
+        let positions = names.iter().enumerate().map(|(position, name)| (*name, position)).collect();
+        Self { section, names, positions }
     }
 }
 

@@ -40,12 +40,22 @@ fn root() -> PathBuf {
 fn defaults_stand_in_for_what_is_left_out() {
     let config = parse(&folder().join("minimal.yaml"), MINIMAL).unwrap();
     let [mcp, site] = &config.routes[..] else { panic!("{:?}", config.routes) };
-    assert_eq!(mcp.host.as_ref().unwrap().as_str(), "mcp.example.com");
-    assert_eq!(mcp.path.as_str(), "/mcp");
+    assert_eq!(mcp.matches.host.to_string(), "mcp.example.com");
+    assert_eq!(mcp.matches.path.as_str(), "/mcp");
     assert!(site.protection.is_none());
     assert_eq!(config.drain_timeout, Duration::from_secs(30));
     assert_eq!(config.authorization_servers[0].cache.max_ttl, Duration::from_secs(300));
     assert_eq!(config.signing.unwrap().keys, folder().join("keys/"));
+}
+
+#[test]
+fn thousands_of_routes_may_take_up_the_same_anchor() {
+    let (head, _) = MINIMAL.split_once("routes:").unwrap();
+    let first = "routes:\n  - &route { name: '0', match: { path: /0 }, upstream: mcp, public: true }\n";
+    let others =
+        (1..3_000).map(|number| format!("  - {{ <<: *route, name: '{number}', match: {{ path: /{number} }} }}\n"));
+    let config = parse(&folder().join("minimal.yaml"), &format!("{head}{first}{}", others.collect::<String>()));
+    assert_eq!(config.unwrap().routes.len(), 3_000);
 }
 
 #[test]
@@ -163,6 +173,20 @@ fn the_mcp_endpoint_in_the_documentation_is_valid() {
                 upstreams: { users-mcp: { endpoints: ['http://127.0.0.1:3000'] } }\n";
     let text = format!("{rest}{block}").replace("{ file: secrets/main }", "{ env: PATH }");
     if let Err(report) = parse_with_secrets(&text) {
+        panic!("{report}");
+    }
+}
+
+#[test]
+fn the_routes_in_the_documentation_are_valid() {
+    let document = include_str!("../../../docs/routes.md");
+    let (_, block) = document.split_once("```yaml\n").unwrap();
+    let (block, _) = block.split_once("```").unwrap();
+    let (head, _) = MINIMAL.split_once("upstreams:").unwrap();
+    let upstreams = "upstreams: { orders: { endpoints: ['http://127.0.0.1:3000'] } }\n";
+    if let Err(report) =
+        parse_with_secrets(&format!("{head}{upstreams}{block}").replace("{ file: secret }", "{ env: PATH }"))
+    {
         panic!("{report}");
     }
 }

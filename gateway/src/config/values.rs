@@ -1,4 +1,4 @@
-//! Values with a form of their own: durations with units, host names, path prefixes, resource identifiers.
+//! Values with a form of their own: durations with units, algorithms, resource identifiers, origins.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,8 +13,6 @@ use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use strum::VariantNames;
 use url::Url;
-
-use crate::request_target;
 
 /// A duration with its unit: `500ms`, `30s`, `5m`, `1h 30m`. A bare number is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -235,59 +233,6 @@ fn named<'de, D: Deserializer<'de>, T>(
     deserializer.deserialize_str(Name(names, parse))
 }
 
-/// A host name or IP address as it stands in a `Host` header, in lower case and without a port.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct HostName(String);
-
-impl HostName {
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for HostName {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let has_port = text.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
-        if has_port {
-            return Err("has a port; leave it out, a route is for a host on all listeners");
-        }
-        if text.contains('*') {
-            return Err("has a wildcard; name each host, or leave the host out to match all of them");
-        }
-        let host = url::Host::parse(text).map_err(|_| "is no host name")?;
-        Ok(Self(host.to_string()))
-    }
-}
-
-/// A path that stands for itself and everything below it; `/` stands for everything.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PathPrefix(String);
-
-impl PathPrefix {
-    /// The path, without a slash at its end; empty for `/`.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for PathPrefix {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if !text.starts_with('/') {
-            return Err("must begin with a slash");
-        }
-        // Routes are compared with paths that have passed the same check: one it refuses would never match.
-        if request_target::check_path(text).is_err() {
-            return Err("could be read in two ways; requests for it are refused");
-        }
-        Ok(Self(text.strip_suffix('/').unwrap_or(text).to_owned()))
-    }
-}
-
 /// The identifier of a protected resource (RFC 8707 §2, RFC 9728 §1.2): an `https` URL without fragment, `http` on
 /// loopback. Compared to the letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -421,24 +366,6 @@ mod tests {
         assert_eq!(read_value("PS384"), Ok(VerificationAlgorithm(Algorithm::PS384)));
         for wrong in ["HS256", "none", "RS1"] {
             assert!(read_value::<VerificationAlgorithm>(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_host_is_lower_case_and_has_no_port() {
-        assert_eq!("MCP.Example.com".parse::<HostName>().unwrap().as_str(), "mcp.example.com");
-        assert_eq!("[::1]".parse::<HostName>().unwrap().as_str(), "[::1]");
-        assert!("example.com:80".parse::<HostName>().is_err());
-        assert!("*.example.com".parse::<HostName>().is_err());
-        assert!("a b".parse::<HostName>().is_err());
-    }
-
-    #[test]
-    fn a_path_prefix_is_one_that_requests_may_have() {
-        assert_eq!("/".parse::<PathPrefix>().unwrap().as_str(), "");
-        assert_eq!("/mcp/".parse::<PathPrefix>().unwrap().as_str(), "/mcp");
-        for bad in ["mcp", "", "/a//b", "/a/../b", "/a%2fb", "//"] {
-            assert!(bad.parse::<PathPrefix>().is_err(), "{bad}");
         }
     }
 

@@ -51,7 +51,7 @@ fn all() -> Vec<Rejection> {
         Rejection::ExchangeRefused(Refusal::Unfit("token_type is not Bearer")),
         Rejection::ExchangeRefused(Refusal::Wider("scope")),
         Rejection::UpstreamUnavailable(UpstreamFault::Unfilterable),
-        Rejection::MethodNotAllowed,
+        Rejection::MethodNotAllowed(HeaderValue::from_static("GET, HEAD")),
         Rejection::UnsupportedMediaType,
         Rejection::BodyTooLarge,
         Rejection::MalformedMessage(Malformed::Json),
@@ -80,7 +80,7 @@ fn all() -> Vec<Rejection> {
             | Rejection::UpstreamUnavailable(
                 UpstreamFault::Unreachable | UpstreamFault::Timeout | UpstreamFault::Unfilterable,
             )
-            | Rejection::MethodNotAllowed
+            | Rejection::MethodNotAllowed(_)
             | Rejection::UnsupportedMediaType
             | Rejection::BodyTooLarge
             | Rejection::HeaderTooLarge

@@ -24,6 +24,9 @@ async fn it_tells_what_runs_and_since_when() {
 async fn it_tells_the_routes_and_nothing_secret_of_them() {
     let mut given = Given::new().await;
     given.add_public_route("public", "/public");
+    given.config["routes"][1]["match"] =
+        json!({ "host": "*.example.com", "path": "/", "exact": true, "methods": ["GET"] });
+    given.config["routes"][1]["rewrite"] = json!({ "path": "/public" });
     let world = given.start().await;
 
     let routes = get(&world, "/v1/routes").await;
@@ -37,7 +40,13 @@ async fn it_tells_the_routes_and_nothing_secret_of_them() {
     assert_eq!(route["protection"]["scopes"], json!(["mcp:read"]));
     assert_eq!(route["protection"]["resource"], world.url("/mcp"));
     assert_eq!(route["protection"]["credential"], "signed");
+    assert_eq!((&route["exact"], &route["methods"], &route["rewrite"]), (&json!(false), &Value::Null, &Value::Null));
     assert_eq!((&public["name"], &public["protection"]), (&json!("public"), &Value::Null));
+    assert_eq!(
+        (&public["host"], &public["path"], &public["exact"]),
+        (&json!("*.example.com"), &json!("/"), &json!(true))
+    );
+    assert_eq!((&public["methods"], &public["rewrite"]), (&json!(["GET", "HEAD"]), &json!("/public")));
     assert_eq!(world.credentials.any_in(&routes.to_string()), None);
 }
 

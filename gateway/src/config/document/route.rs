@@ -15,6 +15,8 @@ pub(crate) struct Route {
     /// The requests it is for.
     #[serde(default, rename = "match")]
     pub(crate) matches: Match,
+    /// What stands in place of the matched path at the upstream; the path stays as it came when left out.
+    pub(crate) rewrite: Option<Rewrite>,
     /// Where they go: the name of an upstream.
     pub(crate) upstream: String,
     /// Anybody may pass, and no token is looked at.
@@ -67,15 +69,28 @@ pub(crate) struct RouteCache {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Match {
-    /// A host name without port; any host when left out.
+    /// A host name without port, or `*.` and a host name for everything below that, at any depth; any host when left out.
     pub(crate) host: Option<String>,
     /// A path and everything below it: `/mcp` is for `/mcp` and `/mcp/x`, not for `/mcpx`.
+    pub(crate) path: String,
+    /// The path is for itself alone, to the letter, and not for what is below it.
+    pub(crate) exact: bool,
+    /// Methods in capitals; all of them when left out. GET includes HEAD. Where a path has routes and none of them takes the
+    /// method of a request, that is answered 405.
+    pub(crate) methods: Option<Vec<String>>,
+}
+
+/// Another path at the upstream.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rewrite {
+    /// What stands in place of `match.path`. What follows it stays, and so does the query, to the byte.
     pub(crate) path: String,
 }
 
 impl Default for Match {
     fn default() -> Self {
-        Self { host: None, path: "/".to_owned() }
+        Self { host: None, path: "/".to_owned(), exact: false, methods: None }
     }
 }
 
