@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::de;
 use serde_path_to_error::Segment;
+use serde_saphyr::Options;
 
 use super::document::Document;
 use super::findings::{Findings, did_you_mean};
@@ -23,7 +24,7 @@ pub(crate) struct Read {
 const MOST_FINDINGS: usize = 100;
 
 pub(crate) fn read(text: &str) -> Result<Read, Findings> {
-    let mut tree: Node = serde_saphyr::from_str(text).map_err(|error| not_yaml(&error))?;
+    let mut tree: Node = serde_saphyr::from_str_with_options(text, bounds()).map_err(|error| not_yaml(&error))?;
     let mut findings = Findings::default();
     loop {
         let error = match serde_path_to_error::deserialize::<_, Document>(&tree) {
@@ -47,6 +48,21 @@ pub(crate) fn read(text: &str) -> Result<Read, Findings> {
         if path.is_empty() || findings.len() >= MOST_FINDINGS {
             return Err(findings);
         }
+    }
+}
+
+/// What a file may ask of the parser: room for tens of thousands of routes, also where each takes up the same anchor. It is the
+/// operator's own, so this guards against mistakes alone, such as aliases of aliases.
+fn bounds() -> Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_events: 16_000_000,
+            max_nodes: 4_000_000,
+            max_aliases: 1_000_000,
+            max_merge_keys: 1_000_000,
+            enforce_alias_anchor_ratio: false,
+        },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 4_000_000 },
     }
 }
 

@@ -146,7 +146,7 @@ impl Granted<'_> {
 /// Rules for names and patterns of one kind.
 struct Rules {
     exact: HashMap<String, Rule>,
-    patterns: RegexSet,
+    patterns: Patterns,
     /// For each pattern, the number of its characters beside `*`, and its rule.
     by_pattern: Vec<(usize, Rule)>,
 }
@@ -154,14 +154,10 @@ struct Rules {
 impl Rules {
     fn new(rules: &[(String, Rule)]) -> Result<Self, regex::Error> {
         let (patterns, exact): (Vec<_>, Vec<_>) = rules.iter().partition(|(name, _)| name.contains('*'));
-        let expression = |name: &str| {
-            let literals: Vec<_> = name.split('*').map(regex::escape).collect();
-            format!("(?s)^{}$", literals.join(".*"))
-        };
         let weight = |name: &str| name.chars().filter(|character| *character != '*').count();
         Ok(Self {
             exact: exact.into_iter().cloned().collect(),
-            patterns: RegexSet::new(patterns.iter().map(|(name, _)| expression(name)))?,
+            patterns: Patterns::new(patterns.iter().map(|(name, _)| name.as_str()).collect())?,
             by_pattern: patterns.into_iter().map(|(name, rule)| (weight(name), rule.clone())).collect(),
         })
     }
@@ -180,7 +176,7 @@ impl Rules {
         }
         let mut heaviest = 0;
         let mut found = Vec::new();
-        for (weight, rule) in self.patterns.matches(name).into_iter().filter_map(|index| self.by_pattern.get(index)) {
+        for (weight, rule) in self.patterns.matches(name).filter_map(|index| self.by_pattern.get(index)) {
             if *weight > heaviest {
                 heaviest = *weight;
                 found.clear();
@@ -191,6 +187,55 @@ impl Rules {
         }
         found
     }
+}
+
+/// Names with `*` in them, which stands for any text.
+enum Patterns {
+    /// Compared one by one. A set would take longer to make, and a hundred times the memory: there may be ten thousand routes.
+    Few(Vec<Box<str>>),
+    /// Compared all at once.
+    Many(RegexSet),
+}
+
+impl Patterns {
+    /// So many are compared one by one, at most.
+    const FEW: usize = 16;
+
+    fn new(patterns: Vec<&str>) -> Result<Self, regex::Error> {
+        if patterns.len() <= Self::FEW {
+            return Ok(Self::Few(patterns.into_iter().map(Into::into).collect()));
+        }
+        Self::all_at_once(&patterns)
+    }
+
+    fn all_at_once(patterns: &[&str]) -> Result<Self, regex::Error> {
+        let expression = |pattern: &&str| {
+            let literals: Vec<_> = pattern.split('*').map(regex::escape).collect();
+            format!("(?s)^{}$", literals.join(".*"))
+        };
+        RegexSet::new(patterns.iter().map(expression)).map(Self::Many)
+    }
+
+    /// The positions of those that `name` fits.
+    fn matches(&self, name: &str) -> impl Iterator<Item = usize> {
+        let (few, many) = match self {
+            Self::Few(patterns) => (Some(patterns), None),
+            Self::Many(set) => (None, Some(set.matches(name))),
+        };
+        let few = few.into_iter().flatten().enumerate();
+        let few = few.filter(move |(_, pattern)| fits(pattern, name)).map(|(position, _)| position);
+        few.chain(many.into_iter().flatten())
+    }
+}
+
+/// Whether `name` is `pattern` with any text in place of each `*`, of which there is one at least. What stands between two of
+/// them is looked for as early as it can be: nothing later would leave more room for the rest.
+fn fits(pattern: &str, name: &str) -> bool {
+    let mut literals = pattern.split('*');
+    let (Some(first), Some(last)) = (literals.next(), literals.next_back()) else { return pattern == name };
+    let between = name.strip_prefix(first).and_then(|rest| rest.strip_suffix(last));
+    let all = between.and_then(|rest| literals.try_fold(rest, |rest, literal| Some(rest.split_once(literal)?.1)));
+    all.is_some()
 }
 
 #[cfg(test)]
@@ -335,5 +380,36 @@ mod tests {
         assert_eq!(shown("write", false), ["echo", "update"]);
         assert_eq!(shown("", true), ["echo", "update"]);
         assert!(!policy.hides_nothing());
+    }
+
+    #[test]
+    fn patterns_are_compared_one_by_one_as_they_are_all_at_once() {
+        let patterns =
+            ["*", "a*", "*a", "a*a", "a**b", "*ab*", "a*b*c", "*\n*", "ab*ba", "\u{e9}*", "a.*", "(*", "*a*a*"];
+        let names = [
+            "",
+            "a",
+            "aa",
+            "ab",
+            "aba",
+            "abba",
+            "abc",
+            "acbcc",
+            "a\nb",
+            "\u{e9}t\u{e9}",
+            "a.b",
+            "(",
+            "ba",
+            "cab",
+            "aXbYc",
+            "abab",
+        ];
+        let few = Patterns::new(patterns.to_vec()).unwrap();
+        let many = Patterns::all_at_once(&patterns).unwrap();
+        assert!(matches!(few, Patterns::Few(_)));
+        for name in names {
+            assert_eq!(few.matches(name).collect::<Vec<_>>(), many.matches(name).collect::<Vec<_>>(), "{name:?}");
+        }
+        assert!(matches!(Patterns::new(vec!["*"; Patterns::FEW + 1]).unwrap(), Patterns::Many(_)));
     }
 }

@@ -6,8 +6,8 @@
 //! taken for a new one.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use moka::Expiry;
@@ -69,8 +69,11 @@ pub enum SessionFault {
     Malformed,
 }
 
-/// The sessions of one upstream.
-pub struct Sessions(Cache<Box<str>, Arc<Session>>);
+/// The sessions of one upstream. They take no memory before the first: there may be thousands of upstreams.
+pub struct Sessions {
+    known: OnceLock<Cache<Box<str>, Arc<Session>>>,
+    capacity: u64,
+}
 
 impl Default for Sessions {
     fn default() -> Self {
@@ -80,12 +83,17 @@ impl Default for Sessions {
 
 impl Sessions {
     fn with_capacity(capacity: u64) -> Self {
-        let cache = Cache::builder()
-            .max_capacity(capacity)
-            .eviction_policy(EvictionPolicy::lru())
-            .expire_after(EndOfMemory)
-            .build();
-        Self(cache)
+        Self { known: OnceLock::new(), capacity }
+    }
+
+    fn known(&self) -> &Cache<Box<str>, Arc<Session>> {
+        self.known.get_or_init(|| {
+            Cache::builder()
+                .max_capacity(self.capacity)
+                .eviction_policy(EvictionPolicy::lru())
+                .expire_after(EndOfMemory)
+                .build()
+        })
     }
 
     /// The session `id`, for a request of `owner`. One that was never seen is theirs from now on.
@@ -102,9 +110,9 @@ impl Sessions {
         if id.is_empty() || id.len() > LONGEST_ID {
             return Err(SessionFault::Malformed);
         }
-        let session = match self.0.get(id) {
+        let session = match self.known().get(id) {
             Some(session) => session,
-            None => self.0.get_with(id.into(), || Session::new(owner, None, limits, now)),
+            None => self.known().get_with(id.into(), || Session::new(owner, None, limits, now)),
         };
         if session.owner() != owner {
             return Err(SessionFault::Foreign);
@@ -115,16 +123,16 @@ impl Sessions {
     /// Notes that the upstream's endpoint at the position `endpoint` has begun the session `id` for `owner`. One that is
     /// known stays whose it is.
     pub fn begin(&self, id: &str, owner: Owner<'_>, endpoint: usize, limits: SessionLimits, now: NumericDate) {
-        if id.len() <= LONGEST_ID && self.0.get(id).is_none() {
-            self.0.get_with(id.into(), || Session::new(owner, Some(endpoint), limits, now));
+        if id.len() <= LONGEST_ID && self.known().get(id).is_none() {
+            self.known().get_with(id.into(), || Session::new(owner, Some(endpoint), limits, now));
         }
     }
 
     /// How many are known.
     #[cfg(test)]
     fn count(&self) -> u64 {
-        self.0.run_pending_tasks();
-        self.0.entry_count()
+        self.known().run_pending_tasks();
+        self.known().entry_count()
     }
 }
 
