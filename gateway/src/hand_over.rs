@@ -103,11 +103,11 @@ impl Predecessor {
     }
 }
 
-/// Starts the program once more and hands it `sockets`; returns when it serves. Blocks.
+/// Starts the program once more and hands it `sockets`; gives its process id when it serves. Blocks.
 ///
 /// # Errors
 /// [`HandOverError`]: this process has to go on then.
-pub fn hand_over(sockets: &[(Purpose, OwnedFd)]) -> Result<(), HandOverError> {
+pub fn hand_over(sockets: &[(Purpose, OwnedFd)]) -> Result<u32, HandOverError> {
     let (mut own, theirs) = UnixStream::pair()?;
     let mut arguments: Vec<_> = std::env::args_os().collect();
     if arguments.is_empty() {
@@ -126,7 +126,7 @@ pub fn hand_over(sockets: &[(Purpose, OwnedFd)]) -> Result<(), HandOverError> {
         own.read_exact(&mut said)
     });
     match handed_over {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(process.id()),
         Err(error) => {
             end(&mut process);
             match error.kind() {

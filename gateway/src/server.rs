@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use self::serving::Serving;
 use crate::config::{AdminConfig, Config, ListenerConfig};
 use crate::gateway::{Gateway, GatewayError};
-use crate::hand_over::{self, Predecessor, Purpose, Sockets};
+use crate::hand_over::{self, HandOverError, Predecessor, Purpose, Sockets};
 use crate::listener::{ListenError, Listener};
 use crate::metrics::Exposition;
 use crate::reload::Reloads;
@@ -191,10 +191,16 @@ impl Server {
                     tracing::info!("starting another process to hand over to");
                     let sockets = serving.sockets();
                     let handed_over = handed_over.clone();
-                    tokio::task::spawn_blocking(move || match sockets.map(|sockets| hand_over::hand_over(&sockets)) {
-                        Ok(Ok(())) => drop(handed_over.blocking_send(())),
-                        Ok(Err(error)) => tracing::error!(%error, "not handed over; this process goes on"),
-                        Err(error) => tracing::error!(%error, "not handed over; this process goes on"),
+                    tokio::task::spawn_blocking(move || {
+                        let sockets = sockets.map_err(HandOverError::from);
+                        match sockets.and_then(|sockets| hand_over::hand_over(&sockets)) {
+                            Ok(process) => {
+                                tracing::info!(process, "handed over");
+                                // Nobody listens where the end has begun already.
+                                let _ = handed_over.blocking_send(());
+                            }
+                            Err(error) => tracing::error!(%error, "not handed over; this process goes on"),
+                        }
                     });
                 }
             }

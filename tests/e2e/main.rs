@@ -23,6 +23,7 @@ mod failure;
 mod harness;
 mod inbound_jwt;
 mod inspector;
+mod lifecycle;
 mod limits;
 mod mcp;
 mod metadata;

@@ -6,6 +6,7 @@ use std::{
     process::{Command, ExitStatus, Output},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
@@ -87,6 +88,24 @@ impl Gateway {
         self.process.terminate();
     }
 
+    /// Has it read its configuration again.
+    pub fn hang_up(&self) {
+        self.process.signal(Signal::HUP);
+    }
+
+    /// Asks it to start the program anew and hand over to that.
+    pub fn ask_to_hand_over(&self) {
+        self.process.signal(Signal::USR2);
+    }
+
+    /// Waits until it has handed over to another process and ended; gives how.
+    pub async fn hands_over(&mut self) -> (Successor, ExitStatus) {
+        let line = self.logged(&["handed over", "process="]).await;
+        let process = line.rsplit_once("process=").and_then(|(_, id)| id.trim().parse().ok()).and_then(Pid::from_raw);
+        let successor = Successor(process.unwrap_or_else(|| panic!("no process in {line}")));
+        (successor, self.process.leaves().await)
+    }
+
     /// Waits until it no longer takes connections.
     pub async fn refuses_connections(&self) {
         let refused = async { while TcpStream::connect(self.address()).await.is_ok() {} };
@@ -104,6 +123,15 @@ impl Gateway {
     /// Waits until it has ended.
     pub async fn exit(&mut self) -> ExitStatus {
         self.process.exit().await
+    }
+}
+
+/// The process that a gateway has handed over to. Dropping it ends it.
+pub struct Successor(Pid);
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::TERM);
     }
 }
 

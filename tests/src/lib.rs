@@ -44,6 +44,7 @@ mod process;
 mod raw;
 mod upstream;
 mod world;
+mod wrk;
 
 pub use authorization_server::{Answer, AuthorizationServer, FormRequest};
 pub use bearer::BearerInjector;
@@ -57,7 +58,7 @@ pub use fixtures::{
     oidc_provider_over_tls, python_client, python_server, server_everything, server_everything_of_2024,
     start_oidc_provider, typescript_client,
 };
-pub use gateway::{CommandLine, Gateway, ReservedPort, phantomgate};
+pub use gateway::{CommandLine, Gateway, ReservedPort, Successor, phantomgate};
 pub use jwt::{Jwt, SigningKey, decode_jwt};
 pub use load::{Load, QuietUpstream};
 pub use openapi::Description;
@@ -65,3 +66,4 @@ pub use process::Process;
 pub use raw::RawConnection;
 pub use upstream::{EventStream, Received, Upstream};
 pub use world::{Given, World};
+pub use wrk::Wrk;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -91,6 +91,16 @@ impl Process {
     pub fn signal(&self, signal: Signal) {
         // It may be gone already, which is what the caller wants anyway.
         let _ = kill_process(Pid::from_child(&self.child), signal);
+    }
+
+    /// Waits until it has ended. Its output may go on: somebody else may have inherited it.
+    pub async fn leaves(&mut self) -> ExitStatus {
+        let process = Pid::from_child(&self.child);
+        let ended = tokio::task::spawn_blocking(move || {
+            waitid(WaitId::Pid(process), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
+        });
+        within("the end of a process", ended).await.unwrap().unwrap();
+        self.child.wait().unwrap()
     }
 
     /// Waits until it has closed its output and ended: as long as it takes, if it keeps on saying something.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    AuthorizationServer, Credentials, Fixture, Gateway, RawConnection, ReservedPort, Upstream,
+    AnswerExt, AuthorizationServer, Credentials, Fixture, Gateway, RawConnection, ReservedPort, Response, Upstream,
     authorization_server::{CLIENT_ID, CLIENT_SECRET},
 };
 
@@ -28,6 +28,8 @@ pub struct World {
     pub upstream: Upstream,
     /// What must not be found in the wrong places.
     pub credentials: Credentials,
+    /// The configuration that was written last.
+    config: Value,
     client: reqwest::Client,
     admin: ReservedPort,
     directory: TempDir,
@@ -125,7 +127,7 @@ impl Given {
         let gateway = Gateway::start(port, &file, log_level).await;
         // Every request shows what was received, not what a client library made of it.
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
-        World { gateway, authorization_server, upstream, credentials, client, admin, directory }
+        World { gateway, authorization_server, upstream, credentials, config, client, admin, directory }
     }
 }
 
@@ -156,6 +158,25 @@ impl World {
     /// One protected route, `/mcp`, that asks for the scope `mcp:read`.
     pub async fn new() -> Self {
         Given::new().await.start().await
+    }
+
+    /// Writes another configuration in the place of the one there is.
+    pub fn configure(&mut self, change: impl FnOnce(&mut Value)) {
+        change(&mut self.config);
+        self.write_config(&serde_json::to_string_pretty(&self.config).unwrap());
+    }
+
+    /// Writes `text` in the place of the configuration.
+    pub fn write_config(&self, text: &str) {
+        // At once, as editors do: nobody reads half of it.
+        let (new, file) = (self.directory().join("new.yaml"), self.directory().join("gateway.yaml"));
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, file).unwrap();
+    }
+
+    /// Has the gateway read its configuration again, by way of the admin listener.
+    pub async fn reload(&self) -> Response {
+        self.client().post(self.admin_url("/v1/reload")).answer().await
     }
 
     /// A token that passes every check of the route.
