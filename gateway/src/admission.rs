@@ -11,18 +11,24 @@ use phantomgate_introspection::NumericDate;
 
 use crate::authorize::Caller;
 use crate::credential;
+use crate::listener::ClientCertificate;
 use crate::rejection::{MalformedRequest, Rejection};
 use crate::route::Route;
 
-/// Whoever sends `request` to `route`, at the time `now`.
+/// Whoever sends `request` to `route`, at the time `now`, over a connection on which they have shown `certificate`.
 ///
 /// # Errors
 /// The [`Rejection`] to answer with.
-pub async fn admit(route: &Arc<Route>, request: &request::Parts, now: NumericDate) -> Result<Caller, Rejection> {
+pub async fn admit(
+    route: &Arc<Route>,
+    request: &request::Parts,
+    certificate: Option<&ClientCertificate>,
+    now: NumericDate,
+) -> Result<Caller, Rejection> {
     let Some(protection) = &route.protection else { return admit_anybody(route, request) };
     let token = credential::from(request)?; // 400, 401
     let token = protection.introspector.introspect(token, protection.accepts, now).await?; // 401, 503
-    Caller::with_token(route, protection, token) // 401
+    Caller::with_token(route, protection, token, certificate) // 401
 }
 
 /// A public route looks at no token, and passes none on: its upstream must not get one by way of the query either.

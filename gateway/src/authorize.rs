@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use phantomgate_introspection::CachedToken;
+use phantomgate_introspection::{CachedToken, Inactive};
 use phantomgate_mcp::Messages;
 
+use crate::listener::ClientCertificate;
 use crate::mcp::granted;
 use crate::mcp::policy::Refusal;
 use crate::rejection::Rejection;
@@ -27,15 +28,21 @@ impl Caller {
         route.protection.is_none().then(|| Self { route: route.clone(), token: None })
     }
 
-    /// Whoever has this active `token`, on `route`, whose protection is `protection`.
+    /// Whoever has this active `token`, on `route`, whose protection is `protection`, and has shown `certificate`.
     ///
     /// # Errors
+    /// [`Inactive::SenderConstrained`] when the token is bound to another certificate (RFC 8705 §3);
     /// [`Rejection::WrongAudience`] when the token was not issued for this resource (RFC 8707, RFC 9728).
     pub fn with_token(
         route: &Arc<Route>,
         protection: &Protection,
         token: Arc<CachedToken<DerivedCredentials>>,
+        certificate: Option<&ClientCertificate>,
     ) -> Result<Self, Rejection> {
+        let bound_to = token.active().certificate.as_ref();
+        if bound_to.is_some() && bound_to != certificate.map(|certificate| &certificate.thumbprint) {
+            return Err(Rejection::InactiveToken(Inactive::SenderConstrained));
+        }
         let is_ours =
             |audience: &String| audience == protection.resource.as_str() || protection.audiences.contains(audience);
         if !token.active().audience.iter().any(is_ours) {

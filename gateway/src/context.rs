@@ -14,6 +14,7 @@ use crate::audit::{Audit, AuditRecord, Decision, Latency, Reason};
 use crate::authorize::Grant;
 use crate::downstream::Slot;
 use crate::limits::Held;
+use crate::listener::ClientCertificate;
 use crate::mcp::McpRequest;
 use crate::metrics::RequestCounters;
 use crate::rejection::Rejection;
@@ -31,6 +32,8 @@ pub struct RequestContext {
     pub admitted: Option<Admitted>,
     /// The token, once it is known to be active: for the record.
     pub token: Option<Arc<CachedToken<DerivedCredentials>>>,
+    /// The certificate that its client has shown.
+    pub client_certificate: Option<ClientCertificate>,
     /// What it says, where it is for an MCP endpoint.
     pub mcp: McpRequest,
     /// Whom a refusal answers, where that has been read.
@@ -87,6 +90,7 @@ impl RequestContext {
             route: None,
             admitted: None,
             token: None,
+            client_certificate: None,
             mcp: McpRequest::default(),
             json_rpc_id: None,
             slot: None,

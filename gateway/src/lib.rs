@@ -23,6 +23,7 @@ pub mod admission;
 pub mod answer;
 pub mod audit;
 pub mod authorize;
+pub mod certificate;
 pub mod challenge;
 pub mod config;
 pub mod connection;

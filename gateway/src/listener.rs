@@ -6,7 +6,10 @@
 //!
 //! Sockets are bound before anything else: an address that is in use is an error at once, not a retry in the background.
 
+mod certificates;
+mod client_certificate;
 mod socket;
+mod tls;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,11 +17,15 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use metrics::counter;
+use pingora::protocols::Stream;
 use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use self::client_certificate::ClientCertificate;
 use self::socket::Socket;
+use self::tls::Tls;
 use crate::config::ListenerConfig;
 use crate::connection::Connections;
 use crate::limits::connections::Entered;
@@ -27,14 +34,17 @@ use crate::stopping::idle_is_over;
 /// How many connections the system keeps for us until they are accepted.
 const BACKLOG: u32 = 65535;
 
+/// How often files are looked at where nobody connects, so that metrics tell when certificates in use expire.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
 /// How long nothing is accepted after the system had no descriptor or memory for a connection.
 const RECOVERY: Duration = Duration::from_millis(250);
 
 /// A listener whose socket is bound. Connections wait in it until it is started.
-#[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    tls: Option<Box<Tls>>,
 }
 
 /// Why there is no listener.
@@ -51,10 +61,17 @@ pub enum ListenError {
     /// A socket that was handed over cannot be used.
     #[error("cannot use the given socket: {0}")]
     Socket(io::Error),
+    /// The files that TLS needs cannot be used.
+    #[error("cannot speak TLS on {address}: {reason}")]
+    Tls {
+        /// Where.
+        address: SocketAddr,
+        /// Which of them, and why.
+        reason: String,
+    },
 }
 
 /// A listener at work. Dropping it stops it.
-#[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
     socket: Weak<tokio::net::TcpListener>,
@@ -77,10 +94,10 @@ impl Listener {
     ///
     /// # Errors
     /// [`ListenError`].
-    pub fn with_socket(_config: &ListenerConfig, socket: TcpListener) -> Result<Self, ListenError> {
+    pub fn with_socket(config: &ListenerConfig, socket: TcpListener) -> Result<Self, ListenError> {
         socket.set_nonblocking(true).map_err(ListenError::Socket)?;
         let address = socket.local_addr().map_err(ListenError::Socket)?;
-        Ok(Self { socket, address })
+        Ok(Self { socket, address, tls: tls(config)? })
     }
 
     /// Where it listens: the port that the system chose, where the configuration leaves that to it.
@@ -93,14 +110,15 @@ impl Listener {
     /// # Errors
     /// When the runtime cannot use the socket.
     pub fn start(self, connections: Arc<Connections>) -> io::Result<Running> {
-        let Self { socket, address } = self;
+        let Self { socket, address, tls } = self;
         // Listened on once more, because the standard library lets few connections wait.
         let socket = TcpSocket::from_std_stream(TcpStream::from(OwnedFd::from(socket))).listen(BACKLOG)?;
         let socket = Arc::new(socket);
         let (stop, stopped) = watch::channel(false);
         let weak = Arc::downgrade(&socket);
-        let accepting = tokio::spawn(accept(socket, connections, stopped));
-        tracing::info!(%address, "listening");
+        tracing::info!(%address, tls = tls.is_some(), "listening");
+        let service = Service { address, tls, connections, stopped };
+        let accepting = tokio::spawn(Arc::new(service).accept(socket));
         Ok(Running { address, socket: weak, stop, accepting: Some(accepting) })
     }
 }
@@ -139,27 +157,89 @@ impl Drop for Running {
     }
 }
 
-async fn accept(socket: Arc<tokio::net::TcpListener>, connections: Arc<Connections>, stopped: watch::Receiver<bool>) {
-    let mut stop = stopped.clone();
-    loop {
-        let accepted = tokio::select! {
-            biased; // who has connected already would lose the connection with the socket
-            accepted = socket.accept() => accepted,
-            _ = stop.wait_for(|stopped| *stopped) => return,
-        };
-        match accepted {
-            Ok((stream, client)) => {
-                // One too many is closed at once.
-                if let Some(entered) = connections.enter(client) {
-                    tokio::spawn(serve(Socket::new(stream, client), entered, connections.clone(), stopped.clone()));
+fn tls(config: &ListenerConfig) -> Result<Option<Box<Tls>>, ListenError> {
+    let refused = |reason| ListenError::Tls { address: config.address, reason };
+    config.tls.as_ref().map(|tls| Tls::new(tls).map(Box::new).map_err(refused)).transpose()
+}
+
+/// What each connection of a listener needs.
+struct Service {
+    address: SocketAddr,
+    tls: Option<Box<Tls>>,
+    connections: Arc<Connections>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Service {
+    async fn accept(self: Arc<Self>, socket: Arc<tokio::net::TcpListener>) {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        let stop = self.stop();
+        tokio::pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                biased; // who has connected already would lose the connection with the socket
+                accepted = socket.accept() => accepted,
+                () = &mut stop => return,
+                _ = look.tick() => {
+                    if let Some(tls) = &self.tls {
+                        tls.refresh();
+                    }
+                    continue;
+                }
+            };
+            match accepted {
+                Ok((stream, client)) => {
+                    // One too many is closed at once.
+                    if let Some(entered) = self.connections.enter(client) {
+                        let service = self.clone();
+                        tokio::spawn(async move { service.serve(Socket::new(stream, client), client, entered).await });
+                    }
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(_) if *self.stopped.borrow() => return,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections");
+                    tokio::time::sleep(RECOVERY).await;
                 }
             }
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(_) if *stopped.borrow() => return,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept connections");
-                tokio::time::sleep(RECOVERY).await;
-            }
+        }
+    }
+
+    /// One connection, from its first byte to its last.
+    async fn serve(&self, socket: Socket, client: SocketAddr, entered: Entered) {
+        let _open = self.connections.open.enter();
+        let stream = tokio::select! {
+            biased; // a request that is here already is served, whatever else is the matter
+            stream = self.begin(socket, client, &entered) => stream,
+            () = idle_is_over(self.stopped.clone()) => return,
+        };
+        if let Some(stream) = stream {
+            self.connections.serve(stream, entered, &self.stopped).await;
+        }
+    }
+
+    /// Waits until it can be told how the client speaks HTTP. None: it does not.
+    async fn begin(&self, mut socket: Socket, client: SocketAddr, entered: &Entered) -> Option<Stream> {
+        let Some(tls) = &self.tls else {
+            let began = entered.in_time(socket.first_bytes()).await;
+            return matches!(began, Some(Ok(true))).then(|| Box::new(socket) as Stream);
+        };
+        let reason = match entered.in_time(tls.handshake(socket)).await {
+            Some(Ok(stream)) => return Some(Box::new(stream)),
+            Some(Err(error)) => error.to_string(),
+            None => "it took too long".to_owned(),
+        };
+        // Whoever scans ports can cause as many of these as they like.
+        tracing::debug!(listener = %self.address, %client, reason, "no TLS came about");
+        counter!("phantomgate_tls_handshake_failures_total", "listener" => self.address.to_string()).increment(1);
+        None
+    }
+
+    /// Resolves when the listener stops.
+    fn stop(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut stopped = self.stopped.clone();
+        async move {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
         }
     }
 }
@@ -168,17 +248,4 @@ async fn accept(socket: Arc<tokio::net::TcpListener>, connections: Arc<Connectio
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
-}
-
-/// One connection, from its first byte to its last.
-async fn serve(mut socket: Socket, entered: Entered, connections: Arc<Connections>, stopped: watch::Receiver<bool>) {
-    let _open = connections.open.enter();
-    let began = tokio::select! {
-        biased; // a request that is here already is served, whatever else is the matter
-        began = entered.in_time(socket.first_bytes()) => matches!(began, Some(Ok(true))),
-        () = idle_is_over(stopped.clone()) => false,
-    };
-    if began {
-        connections.serve(Box::new(socket), entered, &stopped).await;
-    }
 }

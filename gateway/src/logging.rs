@@ -18,7 +18,8 @@ pub fn start(level: Level) {
         .with_target("pingora_core::protocols", LevelFilter::OFF)
         .with_target("pingora_core::connectors", LevelFilter::OFF)
         .with_targets(
-            ["phantomgate", "phantomgate_introspection", "phantomgate_upstreams", "audit"].map(|own| (own, level)),
+            ["phantomgate", "phantomgate_files", "phantomgate_introspection", "phantomgate_upstreams", "audit"]
+                .map(|own| (own, level)),
         );
     let lines =
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());

@@ -24,6 +24,7 @@ use crate::downstream::{Duties, STREAM_CUT, Slot, UNFILTERABLE};
 use crate::gateway::Current;
 use crate::limits::stream::WatchedStream;
 use crate::limits::{BODY_TOO_LARGE, TOO_MANY_STREAMS};
+use crate::listener::ClientCertificate;
 use crate::mcp::{McpEndpoint, SESSION_ID};
 use crate::rejection::{MalformedRequest, Rejection, UpstreamFault};
 use crate::request_body;
@@ -83,7 +84,7 @@ impl Proxy {
             return Ok(Verdict::Answer(answer));
         }
         context.stopwatch.enter(Stage::Introspection);
-        let caller = admit(&route, request, now).await?;
+        let caller = admit(&route, request, context.client_certificate.as_ref(), now).await?;
         context.stopwatch.enter(Stage::Decision);
         context.token = caller.token().cloned();
         route.limits.of_caller(caller.token())?;
@@ -184,6 +185,7 @@ impl ProxyHttp for Proxy {
     async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> Result<()> {
         let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
         context.begin(session.req_header(), peer);
+        context.client_certificate = ClientCertificate::of(session).cloned();
         if let Some(stream) = session.stream().and_then(WatchedStream::of) {
             stream.head_is_whole();
         }
@@ -346,7 +348,8 @@ impl ProxyHttp for Proxy {
 /// Whose fault an error of Pingora's is. None: the client went away.
 fn fault(error: &Error) -> Option<Rejection> {
     use ErrorType::{
-        ConnectTimedout, HTTPStatus, InvalidHTTPHeader, ReadTimedout, TLSHandshakeTimedout, WriteTimedout,
+        ConnectTimedout, HTTPStatus, InvalidCert, InvalidHTTPHeader, ReadTimedout, TLSHandshakeFailure,
+        TLSHandshakeTimedout, WriteTimedout,
     };
     let rejection = match (error.esource(), error.etype()) {
         (_, InvalidHTTPHeader) if *error.esource() != ErrorSource::Upstream => MalformedRequest::Http.into(),
@@ -356,6 +359,9 @@ fn fault(error: &Error) -> Option<Rejection> {
         (_, etype) if *etype == UNFILTERABLE => Rejection::UpstreamUnavailable(UpstreamFault::Unfilterable),
         (ErrorSource::Upstream, ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout) => {
             Rejection::UpstreamUnavailable(UpstreamFault::Timeout)
+        }
+        (ErrorSource::Upstream, TLSHandshakeFailure | InvalidCert) => {
+            Rejection::UpstreamUnavailable(UpstreamFault::Tls)
         }
         (ErrorSource::Upstream, _) => Rejection::UpstreamUnavailable(UpstreamFault::Unreachable),
         (ErrorSource::Downstream, ReadTimedout) => Rejection::RequestTimeout,

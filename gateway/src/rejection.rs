@@ -126,6 +126,8 @@ pub struct UnsupportedVersion {
 pub enum UpstreamFault {
     /// It could not be connected to, or ended the connection.
     Unreachable,
+    /// No TLS came about: its certificate is not believed, or it does not believe ours.
+    Tls,
     /// It did not answer in time.
     Timeout,
     /// A list in its answer cannot be read, so it cannot be told what the caller may see of it.
@@ -271,7 +273,7 @@ impl Rejection {
                 StatusCode::BAD_GATEWAY,
                 "The authorization server gives no token for the upstream",
             ),
-            Self::UpstreamUnavailable(UpstreamFault::Unreachable) => terms(
+            Self::UpstreamUnavailable(UpstreamFault::Unreachable | UpstreamFault::Tls) => terms(
                 Fail,
                 Reason::UpstreamUnavailable,
                 StatusCode::BAD_GATEWAY,

@@ -28,7 +28,6 @@ pub mod clock;
 pub mod config;
 mod error;
 pub mod exchange;
-mod files;
 mod flight;
 mod introspector;
 pub mod jwe;

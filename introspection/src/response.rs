@@ -4,6 +4,9 @@
 //! Real servers write the same fact in several ways. They are made one here, after the table in [`vendor`](crate::vendor),
 //! so that nothing behind this module has to know.
 
+use base64::Engine as _;
+use base64::alphabet::URL_SAFE;
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 use http::HeaderValue;
 use serde_json::Value;
 
@@ -47,6 +50,9 @@ pub struct ActiveToken {
     pub acr: Option<String>,
     /// `amr`: by what means (RFC 9068 §2.2.1).
     pub amr: Vec<String>,
+    /// `cnf` with `x5t#S256` alone: SHA-256 over the certificate that who sends it must have shown (RFC 8705 §3.1). None: whoever
+    /// has the token may use it.
+    pub certificate: Option<[u8; 32]>,
     /// The claims that [`Config::claims`] asks to keep, by the names given there.
     pub claims: Vec<(String, Value)>,
     /// The JWT access token that the server gave in place of the opaque one ([`ResponseForm::Jwt`]), as the value of an
@@ -68,7 +74,7 @@ pub enum Inactive {
     /// Active, but a refresh token or an ID token.
     #[error("it is not an access token")]
     NotAnAccessToken,
-    /// Active, but bound to a key (RFC 8705, RFC 9449) and sent without the proof.
+    /// Active, but bound to a certificate (RFC 8705) that the connection does not have, or to a key (RFC 9449).
     #[error("it is bound to a key that the request does not prove")]
     SenderConstrained,
     /// A JWT that does not verify. The text names the check.
@@ -128,7 +134,11 @@ impl Reader {
         if let Some(reason) = self.is_of_another_kind(claims)? {
             return Ok(Introspection::Inactive(reason));
         }
+        let Ok(certificate) = bound_to(claims) else {
+            return Ok(Introspection::Inactive(Inactive::SenderConstrained));
+        };
         Ok(Introspection::Active(ActiveToken {
+            certificate,
             subject: first_text(claims, spelling::SUBJECT)?,
             client_id: first_text(claims, spelling::CLIENT)?,
             session_id: claims.text("sid")?,
@@ -153,7 +163,7 @@ impl Reader {
     fn is_of_another_kind(&self, claims: &Claims) -> Result<Option<Inactive>, WrongKind> {
         let token_type = claims.text("token_type")?;
         let is_type = |name: &str| token_type.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(name));
-        if claims.get("cnf").is_some() || is_type("DPoP") {
+        if is_type("DPoP") {
             return Ok(Some(Inactive::SenderConstrained));
         }
         let of_other_type = token_type.is_some() && !is_type("Bearer");
@@ -209,6 +219,19 @@ pub(crate) fn is_active(response: &Claims) -> Result<bool, Unavailable> {
         Some(Value::Bool(active)) => Ok(*active),
         _ => Err(Unavailable::Malformed("the member \"active\" is not a boolean".to_owned())),
     }
+}
+
+/// The last character has two bits more than 32 bytes need, which the standard's own example does not set to zero.
+const BASE64URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
+
+/// The certificate that a token is bound to, if any. An error: it is bound to something else, or also to something else, which is
+/// not proven here.
+fn bound_to(claims: &Claims) -> Result<Option<[u8; 32]>, ()> {
+    let Some(confirmation) = claims.get("cnf") else { return Ok(None) };
+    let members = confirmation.as_object().filter(|members| members.len() == 1).ok_or(())?;
+    let thumbprint = members.get("x5t#S256").and_then(Value::as_str).ok_or(())?;
+    let thumbprint = BASE64URL.decode(thumbprint).map_err(|_| ())?;
+    thumbprint.try_into().map(Some).map_err(|_| ())
 }
 
 fn first_text(claims: &Claims, names: &[&str]) -> Result<Option<String>, WrongKind> {
@@ -340,7 +363,29 @@ mod tests {
         for binding in [r#""cnf":{"jkt":"x"}"#, r#""cnf":{}"#, r#""token_type":"DPoP""#] {
             assert_eq!(inactive(&format!(r#"{{"active":true,{binding}}}"#)), Inactive::SenderConstrained, "{binding}");
         }
-        active(r#"{"active":true,"cnf":null}"#);
+        assert_eq!(active(r#"{"active":true,"cnf":null}"#).certificate, None);
+    }
+
+    #[test]
+    fn rfc8705_s3_1_a_token_may_be_bound_to_a_certificate_and_to_nothing_else() {
+        let example = "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2";
+        let bound = |cnf: &str| format!(r#"{{"active":true,"cnf":{cnf}}}"#);
+        let token = active(&bound(&format!(r#"{{"x5t#S256":"{example}"}}"#)));
+        assert_eq!(token.certificate.map(|thumbprint| thumbprint[..3].to_vec()), Some(vec![0x6f, 0x07, 0x0a]));
+        for cnf in [
+            format!(r#"{{"x5t#S256":"{example}","jkt":"x"}}"#),
+            format!(r#"{{"x5t#S256":"{example}A"}}"#),
+            format!(r#"{{"x5t#S256":"{example}="}}"#),
+            r#"{"x5t#S256":""}"#.to_owned(),
+            r#"{"x5t#S256":["a"]}"#.to_owned(),
+            r#"{"x5t#S256":null}"#.to_owned(),
+            "[]".to_owned(),
+            "\"x\"".to_owned(),
+        ] {
+            assert_eq!(inactive(&bound(&cnf)), Inactive::SenderConstrained, "{cnf}");
+        }
+        let dpop = format!(r#"{{"active":true,"token_type":"DPoP","cnf":{{"x5t#S256":"{example}"}}}}"#);
+        assert_eq!(inactive(&dpop), Inactive::SenderConstrained);
     }
 
     #[test]

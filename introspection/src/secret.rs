@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use phantomgate_files::FromFiles;
 use zeroize::Zeroizing;
-
-use crate::files::FromFiles;
 
 /// A text that is shown to nobody. Cheap to clone; clones share what was read.
 #[derive(Clone)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http::header::ACCEPT;
+use phantomgate_files::FromFiles;
 use reqwest::{Certificate, ClientBuilder, Identity, RequestBuilder};
 use url::Url;
 use zeroize::Zeroizing;
@@ -13,7 +14,6 @@ use zeroize::Zeroizing;
 use crate::address::AllowedAddresses;
 use crate::config::{Config, Tls};
 use crate::error::{BuildError, Unavailable, innermost};
-use crate::files::FromFiles;
 
 /// Sends requests to one authorization server. Cheap to clone; clones share their connections.
 #[derive(Clone)]

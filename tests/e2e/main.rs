@@ -33,5 +33,6 @@ mod routing;
 mod smuggling;
 mod ssrf;
 mod streaming;
+mod tls;
 mod token_swap;
 mod upstream_credentials;

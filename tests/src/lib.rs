@@ -64,6 +64,6 @@ pub use load::{Load, QuietUpstream};
 pub use openapi::Description;
 pub use process::Process;
 pub use raw::RawConnection;
-pub use upstream::{EventStream, Received, Upstream};
+pub use upstream::{EventStream, Handshake, Received, Upstream};
 pub use world::{Given, World};
 pub use wrk::Wrk;

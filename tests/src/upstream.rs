@@ -13,12 +13,14 @@ use axum::{
     response::Response,
 };
 use futures_util::StreamExt;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, Version, header};
+use rustls::ServerConfig;
 use serde_json::{Value, json};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{Credentials, client::only_value, within};
@@ -30,6 +32,8 @@ pub struct Received {
     pub method: Method,
     /// Its target, in the form it came in.
     pub target: String,
+    /// The HTTP it came in.
+    pub version: Version,
     /// Its header fields.
     pub headers: HeaderMap,
     body: watch::Receiver<Vec<u8>>,
@@ -100,6 +104,45 @@ struct Script {
     headers: Mutex<HeaderMap>,
     status: Mutex<StatusCode>,
     content: Mutex<Option<(&'static str, Bytes)>>,
+    handshakes: Mutex<Vec<Handshake>>,
+}
+
+/// How TLS was agreed on with the upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handshake {
+    /// The host that was asked for (SNI); none where it is an address.
+    pub server_name: Option<String>,
+    /// Whether the gateway showed a certificate.
+    pub has_client_certificate: bool,
+}
+
+/// TLS connections, each agreed on before the next is looked at.
+struct TlsConnections {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    script: Arc<Script>,
+}
+
+impl axum::serve::Listener for TlsConnections {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            let (stream, address) = self.listener.accept().await.unwrap();
+            let Ok(stream) = self.acceptor.accept(stream).await else { continue };
+            let connection = stream.get_ref().1;
+            self.script.handshakes.lock().unwrap().push(Handshake {
+                server_name: connection.server_name().map(str::to_owned),
+                has_client_certificate: connection.peer_certificates().is_some(),
+            });
+            return (stream, address);
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
 }
 
 impl Upstream {
@@ -111,6 +154,24 @@ impl Upstream {
         let router = Router::new().fallback(receive).with_state(Arc::clone(&script));
         tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
         Self { address, script }
+    }
+
+    /// The same behind TLS, which offers these protocols (ALPN).
+    pub async fn start_over_tls(mut tls: ServerConfig, protocols: &[&str]) -> Self {
+        tls.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let script = Arc::new(Script::default());
+        let router = Router::new().fallback(receive).with_state(Arc::clone(&script));
+        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        let connections = TlsConnections { listener, acceptor, script: Arc::clone(&script) };
+        tokio::spawn(async { axum::serve(connections, router).await.unwrap() });
+        Self { address, script }
+    }
+
+    /// How TLS was agreed on, connection by connection.
+    pub fn handshakes(&self) -> Vec<Handshake> {
+        self.script.handshakes.lock().unwrap().clone()
     }
 
     /// Where it listens.
@@ -188,8 +249,13 @@ impl Upstream {
 async fn receive(State(script): State<Arc<Script>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let (arriving, arrived) = watch::channel(Vec::new());
-    let received =
-        Received { method: parts.method, target: parts.uri.to_string(), headers: parts.headers, body: arrived };
+    let received = Received {
+        method: parts.method,
+        target: parts.uri.to_string(),
+        version: parts.version,
+        headers: parts.headers,
+        body: arrived,
+    };
     script.received.send_modify(|all| all.push(received.clone()));
 
     let stream = script.streams.lock().unwrap().pop();

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::endpoint::EndpointUrl;
+use crate::peer::Protocol;
+use crate::tls::TlsConfig;
 
 /// A named group of endpoints that serve the same thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +15,10 @@ pub struct Config {
     pub endpoints: Vec<EndpointUrl>,
     /// How long to wait for them.
     pub timeouts: Timeouts,
+    /// Which HTTP is spoken to them.
+    pub protocol: Protocol,
+    /// How TLS is spoken to those that want it.
+    pub tls: TlsConfig,
 }
 
 /// How long to wait for an upstream.

@@ -7,8 +7,11 @@
 pub mod config;
 mod endpoint;
 mod peer;
+mod tls;
 mod upstream;
 
 pub use config::{Config, Timeouts};
 pub use endpoint::{Endpoint, EndpointUrl, InvalidEndpoint};
+pub use peer::Protocol;
+pub use tls::{IdentityFiles, TlsConfig};
 pub use upstream::{Target, Upstream};

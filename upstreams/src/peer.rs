@@ -3,21 +3,62 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use pingora_core::protocols::ALPN;
 use pingora_core::upstreams::peer::{H1UpgradePolicy, HttpPeer};
 
 use crate::config::Timeouts;
 use crate::endpoint::EndpointUrl;
+use crate::tls::Tls;
+
+/// Which HTTP is spoken to an upstream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2, and nothing else: over cleartext with prior knowledge (RFC 9113 §3.3).
+    Http2,
+    /// HTTP/2 where an endpoint offers it (ALPN), else HTTP/1.1. Over cleartext there is no offer: HTTP/1.1.
+    Auto,
+}
 
 /// How long an idle connection is used again. Node.js and uvicorn close theirs after five seconds: a request that is on its
 /// way at that moment is lost, and if it is not idempotent it cannot be sent again.
 const REUSE: Duration = Duration::from_secs(4);
 
-/// A peer for `address`, which `url` stands for. Connections are shared within `group` only: Pingora's pool does not look
-/// at certificate authorities and the like.
-pub(crate) fn peer(url: &EndpointUrl, address: SocketAddr, timeouts: &Timeouts, group: u64) -> HttpPeer {
-    let mut peer = HttpPeer::new(address, url.is_tls(), url.host().to_owned());
-    peer.group_key = group;
+/// How many requests are under way on an HTTP/2 connection at once, unless its server wants fewer: as many as RFC 9113 §6.5.2
+/// says that servers should allow.
+const MAX_STREAMS: usize = 100;
+
+/// How often an HTTP/2 connection is asked whether it is still there: one whose server has vanished is not waited for.
+const PING_EVERY: Duration = Duration::from_secs(30);
+
+/// A peer for `address`, which `url` stands for. Connections are shared among those made with the same certificates only:
+/// Pingora's pool does not look at authorities and the like.
+pub(crate) fn peer(
+    url: &EndpointUrl,
+    address: SocketAddr,
+    timeouts: &Timeouts,
+    protocol: Protocol,
+    tls: &Tls,
+) -> HttpPeer {
+    let material = tls.material();
+    let server_name = tls.server_name().unwrap_or(url.host());
+    // Without a name Pingora would check nothing; a host is never empty.
+    let mut peer = HttpPeer::new(address, url.is_tls(), server_name.to_owned());
+    peer.group_key = material.group;
+    if url.is_tls() {
+        peer.client_cert_key = material.identity.clone();
+        peer.options.ca = material.ca.clone();
+    }
     let options = &mut peer.options;
+    options.alpn = match (protocol, url.is_tls()) {
+        (Protocol::Http1, _) | (Protocol::Auto, false) => ALPN::H1,
+        (Protocol::Http2, _) => ALPN::H2,
+        (Protocol::Auto, true) => ALPN::H2H1,
+    };
+    options.max_h2_streams = MAX_STREAMS;
+    options.h2_ping_interval = Some(PING_EVERY);
     options.connection_timeout = Some(timeouts.connect);
     options.total_connection_timeout = Some(timeouts.connect);
     options.read_timeout = Some(timeouts.idle_stream);

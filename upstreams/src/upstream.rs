@@ -1,13 +1,14 @@
 //! A named group of endpoints, and whose turn it is.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pingora_core::upstreams::peer::HttpPeer;
 
 use crate::config::{Config, Timeouts};
 use crate::endpoint::Endpoint;
-use crate::peer::peer;
+use crate::peer::{Protocol, peer};
+use crate::tls::Tls;
 
 /// A named group of endpoints that serve the same thing.
 #[derive(Debug)]
@@ -15,8 +16,9 @@ pub struct Upstream {
     name: String,
     endpoints: Vec<Endpoint>,
     timeouts: Timeouts,
-    /// Separates its pooled connections from those of others, also of its own earlier configuration.
-    group: u64,
+    protocol: Protocol,
+    /// Also separates its pooled connections from those of others, and of its own earlier configuration.
+    tls: Tls,
     turn: AtomicUsize,
 }
 
@@ -38,12 +40,12 @@ impl Upstream {
     /// Sets up an upstream; nothing is connected or looked up yet. No other uses its connections, not even an earlier one
     /// of the same name.
     pub fn new(config: Config) -> Self {
-        static NEXT_GROUP: AtomicU64 = AtomicU64::new(0);
         Self {
             name: config.name,
             endpoints: config.endpoints.into_iter().map(Endpoint::new).collect(),
             timeouts: config.timeouts,
-            group: NEXT_GROUP.fetch_add(1, Ordering::Relaxed),
+            protocol: config.protocol,
+            tls: Tls::new(&config.tls),
             turn: AtomicUsize::new(0),
         }
     }
@@ -66,7 +68,8 @@ impl Upstream {
     pub fn target_at(&self, position: usize, turn: usize) -> Option<Target<'_>> {
         let endpoint = self.endpoints.get(position)?;
         let address = endpoint.address(turn)?;
-        Some(Target { position, endpoint, peer: peer(endpoint.url(), address, &self.timeouts, self.group) })
+        let peer = peer(endpoint.url(), address, &self.timeouts, self.protocol, &self.tls);
+        Some(Target { position, endpoint, peer })
     }
 
     /// Whether any endpoint has an address.
@@ -101,7 +104,8 @@ mod tests {
     fn upstream(endpoints: &[&str]) -> Upstream {
         let timeouts = Timeouts { connect: Duration::from_secs(1), idle_stream: Duration::from_secs(60) };
         let endpoints = endpoints.iter().map(|url| url.parse().unwrap()).collect();
-        Upstream::new(Config { name: "u".into(), endpoints, timeouts })
+        let (protocol, tls) = (Protocol::default(), crate::TlsConfig::default());
+        Upstream::new(Config { name: "u".into(), endpoints, timeouts, protocol, tls })
     }
 
     fn turns(upstream: &Upstream, count: usize) -> Vec<String> {

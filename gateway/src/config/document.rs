@@ -8,6 +8,7 @@ mod listener;
 mod mcp;
 mod route;
 mod rule;
+mod tls;
 mod upstream;
 
 pub(crate) use admin::Admin;
@@ -17,10 +18,11 @@ pub(crate) use authorization_server::{
 };
 pub(crate) use credential::{Credential, CredentialKind, TokenType};
 pub(crate) use limits::{Limits, Rate, RouteLimits};
-pub(crate) use listener::Listener;
+pub(crate) use listener::{ClientCertificate, Listener, ListenerTls};
 pub(crate) use mcp::{Mcp, Sessions};
 pub(crate) use route::{Match, Route, TokenForm};
 pub(crate) use rule::Rule;
+pub(crate) use tls::{Protocol, UpstreamTls};
 pub(crate) use upstream::Upstream;
 
 use std::collections::BTreeMap;
@@ -36,7 +38,7 @@ use super::values::Span;
 #[serde(deny_unknown_fields)]
 #[schemars(title = "phantomgate configuration")]
 pub(crate) struct Document {
-    /// Where to listen, for HTTP/1.1 and cleartext HTTP/2. At least one.
+    /// Where to listen, for HTTP/1.1 and HTTP/2. At least one.
     pub(crate) listeners: Vec<Listener>,
     /// Where the operator's own requests are answered: health, metrics, revocations. Nowhere when left out.
     pub(crate) admin: Option<Admin>,

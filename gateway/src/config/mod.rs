@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 pub use document::SigningAlgorithm;
 pub use findings::{ConfigError, Report};
 pub use limits::{ConnectionConfig, Per, RateConfig, RouteLimitsConfig};
-pub use listener::ListenerConfig;
+pub use listener::{ClientAuthorities, ListenerConfig, TlsConfig, TlsVersion};
 pub use matching::{HostName, HostPattern, MethodSet, PathPattern, RequestMatch};
 pub use values::{ResourceIdentifier, WebOrigin};
 

@@ -13,6 +13,7 @@ mod listener;
 mod mcp;
 mod pem;
 mod route;
+mod tls;
 mod upstream;
 
 use std::collections::{BTreeMap, HashMap};

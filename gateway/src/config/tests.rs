@@ -119,10 +119,10 @@ fn parse_with_secrets(text: &str) -> Result<Config, Report> {
     }
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(["phantomgate".to_owned()]).unwrap().self_signed(&key).unwrap();
-    for file in ["keys/partner.pem", "keys/decryption.pem", "certificates/phantomgate.key"] {
+    for file in ["keys/partner.pem", "keys/decryption.pem", "certificates/phantomgate.key", "certificates/edge.key"] {
         write(file, &key.serialize_pem());
     }
-    for file in ["certificates/ca.pem", "certificates/phantomgate.pem"] {
+    for file in ["certificates/ca.pem", "certificates/phantomgate.pem", "certificates/edge.pem"] {
         write(file, &certificate.pem());
     }
     let text = text.replace("PHANTOMGATE_CLIENT_SECRET", "PATH"); // a variable that is always set

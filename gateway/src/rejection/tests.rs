@@ -44,6 +44,7 @@ fn all() -> Vec<Rejection> {
         Rejection::InsufficientScope(ScopeSet::from_granted("users:read")),
         Rejection::IntrospectionUnavailable(Arc::new(Unavailable::Status { status: 500, retry_after: None })),
         Rejection::UpstreamUnavailable(UpstreamFault::Unreachable),
+        Rejection::UpstreamUnavailable(UpstreamFault::Tls),
         Rejection::UpstreamUnavailable(UpstreamFault::Timeout),
         Rejection::Internal("a test"),
         Rejection::InsufficientClaims(ClaimsChallenge::parse(r#"{"access_token":{"acrs":{"value":"c1"}}}"#).unwrap()),
@@ -78,7 +79,7 @@ fn all() -> Vec<Rejection> {
         match rejection {
             Rejection::MalformedRequest(Method | Host | Path | TwoCredentials | TokenInQuery | TokenTooLong | Http)
             | Rejection::UpstreamUnavailable(
-                UpstreamFault::Unreachable | UpstreamFault::Timeout | UpstreamFault::Unfilterable,
+                UpstreamFault::Unreachable | UpstreamFault::Tls | UpstreamFault::Timeout | UpstreamFault::Unfilterable,
             )
             | Rejection::MethodNotAllowed(_)
             | Rejection::UnsupportedMediaType

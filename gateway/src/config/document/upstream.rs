@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::tls::{Protocol, UpstreamTls};
 use crate::config::values::Span;
 
 /// A named group of endpoints that serve the same thing.
@@ -14,6 +15,12 @@ pub(crate) struct Upstream {
     /// How long to wait for them.
     #[serde(default)]
     pub(crate) timeouts: Timeouts,
+    /// Which HTTP is spoken: `http1`, `http2` (without TLS, too) or `auto` (HTTP/2 where an https endpoint offers it).
+    #[serde(default)]
+    pub(crate) protocol: Protocol,
+    /// How TLS is spoken to https endpoints, where the system's certificate authorities are not enough.
+    #[serde(default)]
+    pub(crate) tls: UpstreamTls,
 }
 
 /// How long to wait for an upstream.

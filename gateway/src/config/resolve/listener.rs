@@ -13,12 +13,13 @@ impl Resolver<'_> {
         }
         let mut resolved: Vec<ListenerConfig> = Vec::new();
         for (index, listener) in listeners.iter().enumerate() {
+            let tls = listener.tls.as_ref().map(|tls| self.listener_tls(&path!["listeners", index, "tls"], tls));
             let path = path!["listeners", index, "address"];
             let Some(address) = self.address(&path, &listener.address) else { continue };
             if address.port() != 0 && resolved.iter().any(|other| other.address == address) {
                 self.fault::<()>(&path, format!("{address} is listened on already; leave one of them out"));
             } else {
-                resolved.push(ListenerConfig { address });
+                resolved.push(ListenerConfig { address, tls: tls.flatten() }); // where it is wrong, that was told
             }
         }
         Some(resolved)

@@ -5,11 +5,11 @@ use std::path::Path;
 use aws_lc_rs::rsa::PrivateDecryptingKey;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, EncodingKey, Header};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
 use serde_json::json;
 use zeroize::Zeroizing;
+
+pub(super) use crate::certificate::certificates;
+use crate::certificate::{IdentityFiles, certified_key};
 
 const NO_KEY: &str = "it does not hold a private key in PEM, PKCS #8 (BEGIN PRIVATE KEY)";
 
@@ -49,31 +49,8 @@ fn private_key(text: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     }
 }
 
-/// The certificates in a file, at least one.
-pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let shown = file.display();
-    let text = std::fs::read(file).map_err(|error| format!("cannot read {shown}: {error}"))?;
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&text).filter_map(Result::ok).collect();
-    let is_usable =
-        |certificate: &CertificateDer<'static>| rustls::RootCertStore::empty().add(certificate.clone()).is_ok();
-    if certificates.is_empty() || !certificates.iter().all(is_usable) {
-        return Err(format!("{shown}: it does not hold certificates in PEM (BEGIN CERTIFICATE)"));
-    }
-    Ok(certificates)
-}
-
 /// Whether we can show a certificate with a private key.
 pub(super) fn identity(certificate: &Path, private_key: &Path) -> Result<(), String> {
-    let chain = certificates(certificate)?;
-    let shown = private_key.display();
-    let text = std::fs::read(private_key).map(Zeroizing::new);
-    let text = text.map_err(|error| format!("cannot read {shown}: {error}"))?;
-    let key = PrivateKeyDer::from_pem_slice(&text)
-        .map_err(|_| format!("{shown}: it does not hold a private key in PEM (BEGIN PRIVATE KEY)"))?;
-    match CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider()) {
-        Ok(_) => Ok(()),
-        Err(_) => {
-            Err(format!("{shown}: its private key is not the one of the certificate in {}", certificate.display()))
-        }
-    }
+    let files = IdentityFiles { certificate: certificate.to_owned(), private_key: private_key.to_owned() };
+    certified_key(&files).map(|_| ())
 }

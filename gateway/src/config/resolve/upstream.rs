@@ -31,6 +31,14 @@ impl Resolver<'_> {
         let idle_stream = path!["upstreams", name, "timeouts", "idle_stream"];
         let idle_stream = self.span(&idle_stream, upstream.timeouts.idle_stream, "1s"..="1h");
         let timeouts = Timeouts { connect: connect?.0, idle_stream: idle_stream?.0 };
-        Some(phantomgate_upstreams::Config { name: name.to_owned(), endpoints, timeouts })
+        let protocol = self.protocol(name, upstream, &endpoints);
+        let tls = self.upstream_tls(name, &upstream.tls, &endpoints);
+        Some(phantomgate_upstreams::Config {
+            name: name.to_owned(),
+            endpoints,
+            timeouts,
+            protocol: protocol?,
+            tls: tls?,
+        })
     }
 }

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 
 /// A `T` made of files.
-pub(crate) struct FromFiles<T, E> {
+pub struct FromFiles<T, E> {
     files: Vec<PathBuf>,
     make: Box<dyn Fn() -> Result<T, E> + Send + Sync>,
     known: Mutex<Known<T>>,
@@ -38,15 +38,25 @@ impl<T, E: fmt::Display> FromFiles<T, E> {
     ///
     /// # Errors
     /// That of `make`.
-    pub(crate) fn new(files: Vec<PathBuf>, make: impl Fn() -> Result<T, E> + Send + Sync + 'static) -> Result<Self, E> {
+    pub fn new(files: Vec<PathBuf>, make: impl Fn() -> Result<T, E> + Send + Sync + 'static) -> Result<Self, E> {
         // Looked at before they are read: a change in between is seen at the next use.
         let seen = appearances(&files);
         let known = Known { value: Arc::new(make()?), seen, warned: None };
         Ok(Self { files, make: Box::new(make), known: Mutex::new(known) })
     }
 
+    /// The same for what cannot wait until the files are of use: until then it is `value`.
+    pub fn beginning_with(
+        value: T,
+        files: Vec<PathBuf>,
+        make: impl Fn() -> Result<T, E> + Send + Sync + 'static,
+    ) -> Self {
+        let known = Known { value: Arc::new(value), seen: Vec::new(), warned: None };
+        Self { files, make: Box::new(make), known: Mutex::new(known) }
+    }
+
     /// What the files are worth now. When they have become unusable, what they were worth before.
-    pub(crate) fn current(&self) -> Arc<T> {
+    pub fn current(&self) -> Arc<T> {
         let seen = appearances(&self.files);
         let mut known = self.known.lock();
         if known.seen != seen {
@@ -95,6 +105,18 @@ mod tests {
         assert_eq!(*both.current(), "122");
         std::fs::write(&files[0], "3").unwrap();
         assert_eq!(*both.current(), "322");
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_taken_up_when_it_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("one");
+        let path = file.clone();
+        let read =
+            FromFiles::beginning_with("none".to_owned(), vec![file.clone()], move || std::fs::read_to_string(&path));
+        assert_eq!(*read.current(), "none");
+        std::fs::write(&file, "1").unwrap();
+        assert_eq!(*read.current(), "1");
     }
 
     #[test]
