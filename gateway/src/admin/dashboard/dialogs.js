@@ -63,6 +63,19 @@ export async function revoke(kind, value) {
   });
 }
 
+/// Has the configuration read again, and shows what is wrong with it.
+export async function reload() {
+  if (!await confirmed('Reload the configuration?', 'It is read again and put to work. One with errors changes nothing.', 'Reload')) return;
+  await attempt(async () => {
+    const { generation, changed, errors, detail } = await post('/v1/reload', {}, [422]);
+    if (detail === undefined) return changed ? `Configuration ${generation} is at work.` : 'Nothing has changed.';
+    const told = errors.map(({ line, column, key, reason }) => (
+      element('li', {}, [line, column, key, reason].filter((part) => part !== null && part !== '').join(': '))));
+    await open('The configuration is refused', element('div', {}, element('p', {}, detail), element('ul', {}, told)), [['cancel', 'Close']]);
+    return 'The configuration stays as it was.';
+  });
+}
+
 const LABELS = {
   time: 'Arrived', request_id: 'Request', trace_id: 'Trace', cause: 'Cause', status: 'Status', route: 'Route', method: 'Method',
   path: 'Path', protocol: 'Protocol', peer: 'From', mcp_method: 'MCP method', mcp_name: 'MCP name', client_id: 'Client',

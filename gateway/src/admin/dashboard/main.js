@@ -1,8 +1,8 @@
 // The page: asks again and again while somebody looks, and lets nobody wait for a token that is not needed.
 
-import { Unauthorized, forgetToken, get, hasToken, keepToken, post } from './api.js';
+import { Unauthorized, forgetToken, get, hasToken, keepToken } from './api.js';
 import * as decisions from './decisions.js';
-import { askRevocation, attempt, confirmed } from './dialogs.js';
+import { askRevocation, reload } from './dialogs.js';
 import { byId } from './dom.js';
 import { age } from './format.js';
 import * as overview from './overview.js';
@@ -10,13 +10,15 @@ import * as running from './running.js';
 
 /// What is asked for, and every how many seconds.
 const PARTS = [
-  [overview.load, 1], [decisions.load, 1], [running.loadCaches, 2], [running.loadRoutes, 10],
+  [overview.load, 1], [decisions.load, 1], [loadUpstreams, 2], [running.loadCaches, 2], [running.loadRoutes, 10],
   [loadStatus, 5], [loadReadiness, 5],
 ];
 
 /// So many rounds in which something failed, and it is said.
 const PATIENCE = 3;
 
+/// What this listener can be asked for: the rest is not shown.
+let paths;
 let round = 0;
 let failures = 0;
 
@@ -24,6 +26,7 @@ overview.setUp();
 decisions.setUp();
 running.setUp();
 byId('revoke').addEventListener('click', askRevocation);
+byId('reload').addEventListener('click', reload);
 byId('sign-out').addEventListener('click', () => { forgetToken(); location.reload(); });
 byId('sign-in').addEventListener('submit', signIn);
 document.addEventListener('visibilitychange', () => { if (!document.hidden) wake(); });
@@ -42,6 +45,7 @@ async function run() {
 
 /// Asks for all whose turn it is. False when a token is needed first.
 async function ask() {
+  await learn();
   const due = PARTS.filter(([, every]) => round % every === 0);
   const outcomes = await Promise.allSettled(due.map(([load]) => load()));
   const errors = outcomes.filter(({ status }) => status === 'rejected').map(({ reason }) => reason);
@@ -56,6 +60,19 @@ async function ask() {
   if (failures >= PATIENCE) readiness('fail', 'no answer');
   tell(failures >= PATIENCE ? `The gateway does not answer (${errors[0].message}). What is shown is from before.` : '');
   return !isSignedOut;
+}
+
+/// Learns what this listener can be asked for, if that is not known yet.
+async function learn() {
+  if (paths) return;
+  // What goes wrong here goes wrong with the rest too, which tells it.
+  ({ paths } = await get('/v1/openapi.json').catch(() => ({})));
+  byId('upstreams').closest('section').hidden = !paths?.['/v1/upstreams'];
+  byId('reload').hidden = !paths?.['/v1/reload'];
+}
+
+async function loadUpstreams() {
+  if (paths?.['/v1/upstreams']) await running.loadUpstreams();
 }
 
 async function loadStatus() {

@@ -38,7 +38,7 @@ function endpointRow(upstream, { url, state, weight, requests }) {
     element('td', { class: 'long', title: url }, url), element('td', {}, badge(state)),
     element('td', { class: 'number' }, count(weight)), element('td', { class: 'number' }, count(requests)),
     element('td', { class: 'number' }, element('button', {
-      type: 'button', 'data-upstream': upstream.name, 'data-endpoint': url, 'data-drains': drains,
+      type: 'button', 'data-upstream': upstream.name, 'data-endpoint': url, 'data-drains': `${drains}`,
       'aria-label': `${drains ? 'Drain' : 'Resume'} ${url}`,
     }, drains ? 'Drain…' : 'Resume')));
 }
