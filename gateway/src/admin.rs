@@ -16,6 +16,7 @@ mod reload;
 mod revocation;
 mod routes;
 mod status;
+mod upstreams;
 
 use std::net::TcpListener;
 use std::ops::Deref;
@@ -164,6 +165,16 @@ fn api() -> Api {
                     StatusCode::UNPROCESSABLE_ENTITY,
                     "It is refused, and all that is wrong with it",
                 )
+        })
+        .get("/v1/upstreams", upstreams::upstreams, |it| {
+            it.summary("Where requests go, and how that is")
+                .json::<upstreams::Upstreams>(StatusCode::OK, "All upstreams, with their endpoints")
+        })
+        .post("/v1/upstreams/{name}/drain", upstreams::drain, |it| {
+            it.summary("Lets an endpoint get no new requests and sessions, or lets it get them again")
+                .description("MCP sessions that it has go on. It can go when its requests and sessions are 0.")
+                .body::<upstreams::Drain>()
+                .json::<upstreams::UpstreamDescription>(StatusCode::OK, "The upstream as it is now")
         })
         .post("/v1/revocations", revocation::revoke, |it| {
             it.summary("Forgets a token, or all of a subject, a client or a session, at once")

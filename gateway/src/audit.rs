@@ -99,6 +99,8 @@ pub enum Reason {
     ExchangeRefused,
     /// The upstream gave no answer.
     UpstreamUnavailable,
+    /// The upstream has as many requests under way as it may have.
+    UpstreamOverloaded,
     /// The client went away before it had its answer.
     ClientDisconnected,
     /// Its answer was an event stream that outlasted its token, or the gateway.

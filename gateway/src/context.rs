@@ -4,6 +4,7 @@ use http::{Method, Uri, Version, request};
 use phantomgate_introspection::CachedToken;
 use phantomgate_introspection::clock::Timestamp;
 use phantomgate_mcp::{Id, Messages};
+use phantomgate_upstreams::Visit;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,16 +41,10 @@ pub struct RequestContext {
     pub json_rpc_id: Option<Id>,
     /// Where Pingora's session is, while ours stands in its place.
     pub slot: Option<Slot>,
-    /// The `Host` of the endpoint it goes to, once selected.
-    pub authority: Option<String>,
-    /// The position of that endpoint.
-    pub endpoint: Option<usize>,
+    /// Its way to the upstream, once it is on it.
+    pub visit: Option<Visit>,
     /// What it has taken of the limits of its route.
     pub limits: Held,
-    /// How often connecting to an endpoint has failed.
-    pub failed_connections: usize,
-    /// How often an endpoint was selected for it.
-    pub attempts: usize,
     /// Where its time goes.
     pub stopwatch: Stopwatch,
     audit: Arc<Audit>,
@@ -94,11 +89,8 @@ impl RequestContext {
             mcp: McpRequest::default(),
             json_rpc_id: None,
             slot: None,
-            authority: None,
-            endpoint: None,
+            visit: None,
             limits: Held::default(),
-            failed_connections: 0,
-            attempts: 0,
             stopwatch: Stopwatch::start(),
             audit,
             arrival: None,
@@ -183,9 +175,9 @@ impl RequestContext {
             scopes_granted: active.map(|active| bounded(&active.scope.to_string())),
             peer: arrival.peer,
             protocol: protocol(arrival.version),
-            upstream: route.filter(|_| self.attempts > 0).map(|route| route.upstream.name().to_owned()),
-            endpoint: self.authority.clone(),
-            retries: self.attempts.saturating_sub(1),
+            upstream: route.filter(|_| self.visit.is_some()).map(|route| route.upstream.name().to_owned()),
+            endpoint: self.visit.as_ref().and_then(Visit::authority).map(|authority| authority.to_string()),
+            retries: self.visit.as_ref().map_or(0, |visit| visit.attempts().saturating_sub(1)),
             bytes_received: self.body_bytes.0,
             bytes_sent: self.body_bytes.1,
             latency,

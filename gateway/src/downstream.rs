@@ -7,6 +7,7 @@
 //!   the upstream hears of the request; what goes there are the very bytes that were judged),
 //! - it leads an answer through a filter (lists show what the caller may use),
 //! - it ends an event stream when its token ends, whether anything is being sent or not,
+//! - it gives up an answer that does not begin, or end, in time,
 //! - it waits so long, and no longer, for the rest of a body over HTTP/2.
 //!
 //! Requests that need none of this never meet it. When a request is over, [`Slot::restore`] puts Pingora's session back,
@@ -14,7 +15,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -34,6 +35,8 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
 use crate::connection;
+use crate::deadline::{Deadline, Spans};
+use crate::respond::is_event_stream;
 
 /// What an error says that ends a stream whose token has ended.
 pub const STREAM_CUT: ErrorType = ErrorType::Custom("stream cut");
@@ -66,6 +69,7 @@ pub struct Slot(Arc<Waiting>);
 struct Waiting {
     session: Mutex<Option<HttpSession>>,
     stream_end: Mutex<Option<StreamEnd>>,
+    deadline: Mutex<Option<Spans>>,
     /// The answer was ended before the upstream had ended it, and is whole.
     is_finished: AtomicBool,
 }
@@ -84,6 +88,7 @@ impl Slot {
             filter: None,
             boundary: EventBoundary::default(),
             stream_end: None,
+            deadline: Deadline::default(),
             is_plain: true,
             is_cut: false,
         };
@@ -94,6 +99,11 @@ impl Slot {
     /// Says when the event stream must end that is about to begin.
     pub fn set_stream_end(&self, end: StreamEnd) {
         *self.0.stream_end.lock() = Some(end);
+    }
+
+    /// Says how long the answer may take to the request that is about to be sent.
+    pub fn set_deadline(&self, spans: Spans) {
+        *self.0.deadline.lock() = Some(spans);
     }
 
     /// Puts Pingora's session back; or, when we have finished its answer, where its connection is used again.
@@ -122,6 +132,7 @@ struct Downstream {
     boundary: EventBoundary,
     /// There while the answer is an event stream with an end. In a lock because it must be `Sync`; it is never locked.
     stream_end: Option<Mutex<StreamEnd>>,
+    deadline: Deadline,
     /// The answer goes out as it is read by its client: an event of ours can be put in.
     is_plain: bool,
     /// The stream has been ended; nothing more may follow.
@@ -137,6 +148,7 @@ impl Drop for Downstream {
 impl Downstream {
     /// What is to be done is known when the answer begins.
     fn begin(&mut self, header: &mut ResponseHeader) -> Result<()> {
+        self.deadline.answer_begins(is_event_stream(header));
         self.stream_end = self.slot.0.stream_end.lock().take().map(Mutex::new);
         self.is_plain = !header.headers.contains_key(header::CONTENT_ENCODING);
         // An error is passed on as it is: clients look at what it says.
@@ -154,6 +166,13 @@ impl Downstream {
         header.remove_header(&header::ETAG);
         self.filter = Some(filter);
         Ok(())
+    }
+
+    /// A deadline that was set since counts from now on.
+    fn start_deadline(&mut self) {
+        if let Some(spans) = self.slot.0.deadline.lock().take() {
+            self.deadline.start(spans, Instant::now());
+        }
     }
 
     fn filter(&mut self, chunk: Option<Bytes>, end: bool) -> Result<Option<Bytes>> {
@@ -266,13 +285,19 @@ impl CustomSession for Downstream {
         if self.is_cut {
             return Err(cut_error());
         }
+        self.start_deadline();
         let no_body_expected = no_body_expected || self.body.is_some();
         let patience = self.patience.filter(|_| !no_body_expected && !self.inner.is_body_done());
-        tokio::select! {
+        let body = tokio::select! {
             body = self.inner.read_body_or_idle(no_body_expected) => body,
-            () = pause(patience) => Err(Error::explain(ErrorType::ReadTimedout, "a pause in the body").into_down()),
-            last_event = ended(&mut self.stream_end) => Err(self.cut(last_event).await),
-        }
+            () = pause(patience) => {
+                return Err(Error::explain(ErrorType::ReadTimedout, "a pause in the body").into_down());
+            }
+            last_event = ended(&mut self.stream_end) => return Err(self.cut(last_event).await),
+            error = self.deadline.passed() => return Err(error),
+        };
+        self.deadline.request_goes_on(Instant::now());
+        body
     }
 
     async fn drain_request_body(&mut self) -> Result<()> {
@@ -318,6 +343,10 @@ impl CustomSession for Downstream {
         tokio::select! {
             biased;
             done = self.inner.response_duplex_vec(tasks) => return done,
+            error = self.deadline.passed() => {
+                self.is_cut = true;
+                return Err(error);
+            }
             // A client that reads slowly does not prolong the life of its token.
             _ = ended(&mut self.stream_end) => {}
         }

@@ -208,7 +208,8 @@ fn authorization_server(
 fn upstream_of(config: &phantomgate_upstreams::Config, previous: Option<&Previous<'_>>) -> Arc<Upstream> {
     match previous.and_then(|previous| previous.upstream(&config.name)) {
         Some((old, upstream)) if old == config => upstream.clone(),
-        _ => Arc::new(Upstream::new(config.clone())),
+        Some((_, upstream)) => Arc::new(Upstream::replacing(upstream, config.clone())),
+        None => Arc::new(Upstream::new(config.clone())),
     }
 }
 

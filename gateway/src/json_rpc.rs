@@ -23,7 +23,9 @@ pub fn error_code(reason: Reason) -> i32 {
         Reason::BodyTooLarge | Reason::HeaderTooLarge => -32016,
         Reason::SessionNotFound => -32017,
         // Whatever there is too much of, to come again later helps.
-        Reason::RateLimited | Reason::TooManyStreams | Reason::ConcurrencyLimited => -32018,
+        Reason::RateLimited | Reason::TooManyStreams | Reason::ConcurrencyLimited | Reason::UpstreamOverloaded => {
+            -32018
+        }
         // What SDKs themselves say of a connection that was closed.
         Reason::StreamCut => -32000,
         Reason::MalformedMessage => -32600,
@@ -51,7 +53,7 @@ mod tests {
         let of_others = [-32600, -32020, -32022, -32000];
         let ours = |code: &i32| (-32018..=-32003).contains(code) || of_others.contains(code);
         assert!(codes.iter().all(ours), "{codes:?}");
-        // Not here, too large, in time no more, too many: the first three have a second reason, the last two more.
-        assert_eq!(codes.iter().collect::<HashSet<_>>().len(), codes.len() - 5);
+        // Not here, too large, in time no more, too many: the first three have a second reason, the last three more.
+        assert_eq!(codes.iter().collect::<HashSet<_>>().len(), codes.len() - 6);
     }
 }

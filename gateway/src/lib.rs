@@ -30,6 +30,7 @@ pub mod connection;
 pub mod context;
 pub mod credential;
 pub mod cross_origin;
+pub mod deadline;
 pub mod downstream;
 pub mod gateway;
 pub mod hand_over;
@@ -53,6 +54,7 @@ pub mod stopping;
 pub mod stopwatch;
 pub mod token_swap;
 pub mod upstream_credential;
+pub mod visit;
 pub mod well_known;
 
 /// Installs the process's TLS cryptography. First thing in `main`: whoever comes first decides, and Pingora would choose

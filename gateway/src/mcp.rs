@@ -24,6 +24,7 @@ use phantomgate_introspection::{CachedToken, Ended, NumericDate};
 use phantomgate_mcp::{
     Id, ListKind, Message, Messages, Operation, Refused, Revision, Visibility, check, check_version_header,
 };
+use phantomgate_upstreams::Place;
 
 use crate::authorize::Grant;
 use crate::config::{Lists, SessionLimits};
@@ -146,7 +147,7 @@ impl McpEndpoint {
         }
     }
 
-    /// Notes what the upstream's answer says of sessions: one has begun at the endpoint at the position `endpoint`, or the
+    /// Notes what the upstream's answer says of sessions: one has begun at `place`, or the
     /// one of the request has ended.
     pub fn note_session(
         &self,
@@ -154,14 +155,14 @@ impl McpEndpoint {
         session: Option<&Session>,
         method: &Method,
         (status, headers): (StatusCode, &HeaderMap),
-        endpoint: Option<usize>,
+        place: Option<Place>,
     ) {
         let id = headers.get(SESSION_ID).and_then(|id| id.to_str().ok());
-        match (session, id, endpoint) {
+        match (session, id, place) {
             (Some(session), ..) if status == StatusCode::NOT_FOUND => session.end(),
             (Some(session), ..) if status.is_success() && *method == Method::DELETE => session.end(),
-            (_, Some(id), Some(endpoint)) if status.is_success() => {
-                self.sessions.begin(id, owner(grant), endpoint, self.session_limits, NumericDate::now());
+            (_, Some(id), Some(place)) if status.is_success() => {
+                self.sessions.begin(id, owner(grant), place, self.session_limits, NumericDate::now());
             }
             _ => {}
         }

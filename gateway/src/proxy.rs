@@ -1,5 +1,6 @@
 //! Pingora's phases, in the order it calls them. Each calls a stage and holds no logic of its own.
 
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,8 +8,10 @@ use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use phantomgate_introspection::{Ended, NumericDate};
 use phantomgate_mcp::{Id, Messages};
+use phantomgate_upstreams::Visit;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
@@ -20,6 +23,7 @@ use crate::connection;
 use crate::context::{Admitted, InFlight, RequestContext};
 use crate::credential;
 use crate::cross_origin;
+use crate::deadline;
 use crate::downstream::{Duties, STREAM_CUT, Slot, UNFILTERABLE};
 use crate::gateway::Current;
 use crate::limits::stream::WatchedStream;
@@ -35,10 +39,8 @@ use crate::stopping::Stopping;
 use crate::stopwatch::Stage;
 use crate::token_swap;
 use crate::upstream_credential;
+use crate::visit;
 use crate::well_known;
-
-/// How many endpoints are tried before a request is given up.
-const CONNECTION_ATTEMPTS: usize = 3;
 
 /// The proxy: a gateway behind Pingora's interface.
 pub struct Proxy {
@@ -209,20 +211,8 @@ impl ProxyHttp for Proxy {
         Ok(true)
     }
 
-    async fn upstream_peer(&self, _: &mut Session, context: &mut RequestContext) -> Result<Box<HttpPeer>> {
-        let grant = &context.admitted.as_ref().ok_or_else(no_grant)?.grant;
-        context.attempts += 1;
-        let upstream = &grant.route().upstream;
-        let target = match context.mcp.session.as_ref().and_then(|session| session.endpoint) {
-            Some(position) => upstream.target_at(position, context.failed_connections),
-            None => upstream.target(),
-        };
-        let target = target.ok_or_else(|| {
-            Error::explain(ErrorType::ConnectNoRoute, "no endpoint of the upstream has an address").into_up()
-        })?;
-        context.authority = Some(target.endpoint.authority().to_owned());
-        context.endpoint = Some(target.position);
-        Ok(Box::new(target.peer))
+    async fn upstream_peer(&self, session: &mut Session, context: &mut RequestContext) -> Result<Box<HttpPeer>> {
+        visit::next(session, context).map(Box::new)
     }
 
     fn fail_to_connect(
@@ -232,10 +222,21 @@ impl ProxyHttp for Proxy {
         context: &mut RequestContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        // Nothing has been sent, so another endpoint may be tried whatever the method is.
-        context.failed_connections += 1;
-        error.set_retry(context.failed_connections < CONNECTION_ATTEMPTS);
+        visit::failed_to_connect(context, &mut error);
         error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        is_reused: bool,
+        _: &HttpPeer,
+        _: RawFd,
+        _: Option<&Digest>,
+        context: &mut RequestContext,
+    ) -> Result<()> {
+        visit::connected(context, is_reused);
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -256,7 +257,7 @@ impl ProxyHttp for Proxy {
         context: &mut RequestContext,
     ) -> Result<()> {
         let Admitted { grant, credential } = context.admitted.as_ref().ok_or_else(no_grant)?;
-        let authority = context.authority.as_deref().ok_or_else(no_grant)?;
+        let authority = context.visit.as_ref().and_then(Visit::authority).ok_or_else(no_grant)?;
         token_swap::swap(grant, credential, authority, &context.request_id, header)?;
         rewrite::request(grant.route(), header)?;
         if context.mcp.ignores_sessions() {
@@ -277,20 +278,27 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         context: &mut RequestContext,
     ) -> Result<()> {
+        visit::answered(context);
         let Some(Admitted { grant, .. }) = &context.admitted else { return Err(no_grant()) };
         if !response.status.is_informational() {
             context.stopwatch.enter(Stage::Answer);
         }
-        if let Some(authority) = &context.authority {
+        if let Some(authority) = context.visit.as_ref().and_then(Visit::authority) {
             rewrite::answer(grant.route(), authority, session.req_header().uri.path(), response)?;
         }
         if let Some(mcp) = &grant.route().mcp {
             let method = &session.req_header().method;
             let answer = (response.status, &response.headers);
-            mcp.note_session(grant, context.mcp.session.as_deref(), method, answer, context.endpoint);
+            mcp.note_session(
+                grant,
+                context.mcp.session.as_deref(),
+                method,
+                answer,
+                context.visit.as_ref().and_then(Visit::place),
+            );
             respond::share(&mcp.cross_origin, session.req_header(), response)?;
         }
-        let is_stream = is_event_stream(response);
+        let is_stream = respond::is_event_stream(response);
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             session.set_read_timeout(None); // there is no body that could pause
         }
@@ -304,6 +312,18 @@ impl ProxyHttp for Proxy {
             slot.set_stream_end(context.mcp.stream_end(&method, token_ended, self.stopping.clone()));
         }
         Ok(())
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        context: &mut RequestContext,
+        is_reused: bool,
+    ) -> Box<Error> {
+        visit::failed(session, context, &mut error, is_reused);
+        error
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut RequestContext) -> FailToProxy {
@@ -356,6 +376,10 @@ fn fault(error: &Error) -> Option<Rejection> {
         (_, HTTPStatus(400)) => MalformedRequest::Http.into(),
         (_, etype) if *etype == BODY_TOO_LARGE => Rejection::BodyTooLarge,
         (_, etype) if *etype == TOO_MANY_STREAMS => Rejection::TooManyStreams,
+        (_, etype) if *etype == visit::OVERLOADED => Rejection::UpstreamOverloaded,
+        (_, etype) if *etype == deadline::NO_ANSWER || *etype == deadline::TOO_LONG => {
+            Rejection::UpstreamUnavailable(UpstreamFault::Timeout)
+        }
         (_, etype) if *etype == UNFILTERABLE => Rejection::UpstreamUnavailable(UpstreamFault::Unfilterable),
         (ErrorSource::Upstream, ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout) => {
             Rejection::UpstreamUnavailable(UpstreamFault::Timeout)
@@ -373,11 +397,6 @@ fn fault(error: &Error) -> Option<Rejection> {
         }
     };
     Some(rejection)
-}
-
-fn is_event_stream(response: &ResponseHeader) -> bool {
-    let content_type = response.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-    content_type.get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
 }
 
 /// Resolves when the token that `grant` was given for has ended; never where there is no token.
@@ -398,6 +417,6 @@ fn end_of_token(session: &Session, grant: &Grant) -> impl Future<Output = Ended>
 }
 
 /// What must never be: a request on its way upstream that nothing has let pass.
-fn no_grant() -> Box<Error> {
+pub(crate) fn no_grant() -> Box<Error> {
     Error::explain(ErrorType::InternalError, "there is no grant").into_in()
 }

@@ -86,6 +86,8 @@ pub enum Rejection {
     // the upstream's fault
     /// The upstream could not be reached, or broke off before it answered.
     UpstreamUnavailable(UpstreamFault),
+    /// The upstream has as many requests under way as it may have.
+    UpstreamOverloaded,
     // ours
     /// The gateway stops, and the answer would outlast it.
     Stopping,
@@ -294,6 +296,12 @@ impl Rejection {
             Self::Stopping => {
                 terms(Fail, Reason::StreamCut, StatusCode::SERVICE_UNAVAILABLE, "The gateway is stopping; try again")
             }
+            Self::UpstreamOverloaded => terms(
+                Fail,
+                Reason::UpstreamOverloaded,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many requests to the upstream are under way; try again",
+            ),
             Self::Internal(_) => terms(
                 Fail,
                 Reason::InternalError,
@@ -337,6 +345,7 @@ impl Rejection {
             | Self::ConcurrencyLimited
             | Self::UnsupportedVersion(_)
             | Self::ToolDenied
+            | Self::UpstreamOverloaded
             | Self::InsufficientClaims(_)
             | Self::InsufficientScope(_)
             | Self::ForeignOrigin
@@ -383,7 +392,7 @@ impl Rejection {
                 Some(unavailable.retry_after())
             }
             Self::RateLimited { retry_after, .. } => Some(*retry_after),
-            Self::TooManyStreams | Self::ConcurrencyLimited => Some(limits::SOON),
+            Self::TooManyStreams | Self::ConcurrencyLimited | Self::UpstreamOverloaded => Some(limits::SOON),
             _ => None,
         }
     }
@@ -441,6 +450,7 @@ impl Rejection {
             | Self::ExchangeRefused(_)
             | Self::UpstreamUnavailable(_)
             | Self::Stopping
+            | Self::UpstreamOverloaded
             | Self::Internal(_) => return None,
         };
         let claims = match self {

@@ -93,3 +93,9 @@ fn may_be_json_rpc(session: &Session) -> bool {
     // Who asks before sending a body is told without one.
     request.method == Method::POST && is_json && is_small && text(header::EXPECT).is_none()
 }
+
+/// Whether an answer is an event stream.
+pub fn is_event_stream(response: &ResponseHeader) -> bool {
+    let content_type = response.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    content_type.get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
+}

@@ -36,3 +36,4 @@ mod streaming;
 mod tls;
 mod token_swap;
 mod upstream_credentials;
+mod upstreams;

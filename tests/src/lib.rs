@@ -34,6 +34,7 @@ mod certificates;
 mod client;
 mod clock;
 mod credentials;
+mod endpoint;
 mod fixtures;
 mod gateway;
 mod jwt;
@@ -53,6 +54,7 @@ pub use certificates::{Certificates, Identity};
 pub use client::{AnswerExt, Response, within};
 pub use clock::{now, until};
 pub use credentials::Credentials;
+pub use endpoint::{Behaviour, Endpoint};
 pub use fixtures::{
     Fixture, conformance_server, dashboard, django_oauth_toolkit, glewlwyd, inspector, mcp_conformance, oidc_provider,
     oidc_provider_over_tls, python_client, python_server, server_everything, server_everything_of_2024,

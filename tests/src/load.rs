@@ -145,29 +145,29 @@ async fn serve(stream: TcpStream, counts: Arc<Counts>) {
 }
 
 /// A connection with what was read of the next message.
-struct Connection {
-    stream: TcpStream,
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
     buffer: Vec<u8>,
 }
 
-struct Message {
+pub(crate) struct Message {
     head: String,
 }
 
 impl Message {
-    fn start_line(&self) -> &str {
+    pub(crate) fn start_line(&self) -> &str {
         self.head.split("\r\n").next().unwrap_or_default()
     }
 }
 
 impl Connection {
-    fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         Self { stream, buffer: Vec::with_capacity(4096) }
     }
 
     /// The next message; its content, of the length that its head says, is read and dropped.
-    async fn message(&mut self) -> std::io::Result<Message> {
+    pub(crate) async fn message(&mut self) -> std::io::Result<Message> {
         let end = loop {
             if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
                 break end + 4;

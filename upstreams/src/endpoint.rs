@@ -1,13 +1,15 @@
-//! One address of an upstream: its URL as configured, and the socket addresses its name stands for at the moment.
+//! One endpoint of an upstream: its URL as configured, and what its name stands for.
 
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use arc_swap::ArcSwap;
 use url::{Host, Url};
+
+use crate::metrics::EndpointMetrics;
 
 /// The URL of an endpoint: scheme, host and port, nothing else. A route's path is passed on as it came.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -92,49 +94,64 @@ impl fmt::Debug for EndpointUrl {
 
 /// One endpoint at run time.
 #[derive(Debug)]
-pub struct Endpoint {
-    url: EndpointUrl,
-    authority: String,
-    addresses: ArcSwap<Vec<SocketAddr>>,
+pub(crate) struct Endpoint {
+    url: Arc<EndpointUrl>,
+    authority: Arc<str>,
+    is_draining: AtomicBool,
+    pub(crate) metrics: EndpointMetrics,
 }
 
 impl Endpoint {
-    /// An endpoint whose address is known when it is an IP address; a name has to be [resolved](Self::resolve) first.
-    pub(crate) fn new(url: EndpointUrl) -> Self {
-        let addresses = url.address.map(|address| SocketAddr::new(address, url.port)).into_iter().collect();
-        Self { authority: url.authority(), url, addresses: ArcSwap::new(Arc::new(addresses)) }
+    /// An endpoint of the upstream of this name.
+    pub(crate) fn new(upstream: &str, url: EndpointUrl, is_draining: bool) -> Self {
+        Self {
+            authority: url.authority().into(),
+            metrics: EndpointMetrics::new(upstream, &url),
+            url: Arc::new(url),
+            is_draining: AtomicBool::new(is_draining),
+        }
     }
 
     /// The URL as configured.
-    pub fn url(&self) -> &EndpointUrl {
+    pub(crate) fn url(&self) -> &EndpointUrl {
         &self.url
     }
 
+    pub(crate) fn shared_url(&self) -> Arc<EndpointUrl> {
+        self.url.clone()
+    }
+
     /// The `Host` header its server expects.
-    pub fn authority(&self) -> &str {
+    pub(crate) fn authority(&self) -> &Arc<str> {
         &self.authority
     }
 
-    /// One of the addresses it has now; `turn` goes around them.
-    pub(crate) fn address(&self, turn: usize) -> Option<SocketAddr> {
-        let addresses = self.addresses.load();
-        addresses.get(turn.checked_rem(addresses.len())?).copied()
+    /// Whether it gets no new requests and sessions.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
     }
 
-    /// Looks its name up. A failure leaves the addresses known before in use.
+    pub(crate) fn drain(&self, is_draining: bool) {
+        self.is_draining.store(is_draining, Ordering::Relaxed);
+    }
+
+    /// Its address where that is no name; nothing else is to be looked up then.
+    pub(crate) fn literal(&self) -> Option<SocketAddr> {
+        self.url.address.map(|address| SocketAddr::new(address, self.url.port))
+    }
+
+    /// Looks its name up: all its addresses, in an order that is always the same.
     ///
     /// # Errors
     /// What the resolver says.
-    pub(crate) async fn resolve(&self) -> io::Result<()> {
-        if self.url.address.is_some() {
-            return Ok(());
-        }
-        let found: Vec<_> = tokio::net::lookup_host((self.url.host.as_str(), self.url.port)).await?.collect();
+    pub(crate) async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        let mut found: Vec<_> = tokio::net::lookup_host((self.url.host.as_str(), self.url.port)).await?.collect();
+        found.sort_unstable();
+        found.dedup();
         if found.is_empty() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
         }
-        self.addresses.store(Arc::new(found));
-        Ok(())
+        Ok(found)
     }
 }
 
@@ -156,10 +173,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_has_an_address_once_it_is_resolved() {
-        let endpoint = Endpoint::new("http://localhost:3000".parse().unwrap());
-        assert_eq!(endpoint.address(0), None);
-        endpoint.resolve().await.unwrap();
-        assert!(endpoint.address(7).unwrap().ip().is_loopback());
+    async fn a_name_has_all_its_addresses_once_it_is_resolved() {
+        let endpoint = Endpoint::new("u", "http://localhost:3000".parse().unwrap(), false);
+        assert_eq!(endpoint.literal(), None);
+        let found = endpoint.resolve().await.unwrap();
+        assert!(!found.is_empty() && found.iter().all(|address| address.ip().is_loopback() && address.port() == 3000));
+        assert!(found.is_sorted());
     }
 }

@@ -84,7 +84,7 @@ impl Operations {
     }
 }
 
-fn is_json(request: &Request) -> bool {
+pub(super) fn is_json(request: &Request) -> bool {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")

@@ -23,7 +23,7 @@ pub(crate) use mcp::{Mcp, Sessions};
 pub(crate) use route::{Match, Route, TokenForm};
 pub(crate) use rule::Rule;
 pub(crate) use tls::{Protocol, UpstreamTls};
-pub(crate) use upstream::Upstream;
+pub(crate) use upstream::{Ejection, Endpoint, Health, Timeouts, Upstream, UpstreamLimits};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

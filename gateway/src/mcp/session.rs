@@ -5,6 +5,7 @@
 //! it exists. A session whose time is over is remembered for as long as it could have lasted, so that its identifier is not
 //! taken for a new one.
 
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,6 +15,7 @@ use moka::Expiry;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use phantomgate_introspection::NumericDate;
+use phantomgate_upstreams::{EndpointUrl, Place};
 
 use crate::config::SessionLimits;
 
@@ -40,8 +42,8 @@ pub struct Session {
     issuer: Box<str>,
     subject: Option<Box<str>>,
     client_id: Option<Box<str>>,
-    /// The position of the endpoint that has it, where that is known.
-    pub endpoint: Option<usize>,
+    /// Who has it, where that is known.
+    pub place: Option<Place>,
     began: NumericDate,
     /// In seconds since the epoch.
     last_used: AtomicU64,
@@ -120,12 +122,22 @@ impl Sessions {
         session.enter(now)
     }
 
-    /// Notes that the upstream's endpoint at the position `endpoint` has begun the session `id` for `owner`. One that is
-    /// known stays whose it is.
-    pub fn begin(&self, id: &str, owner: Owner<'_>, endpoint: usize, limits: SessionLimits, now: NumericDate) {
+    /// Notes that the endpoint at `place` has begun the session `id` for `owner`. One that is known stays whose it is.
+    pub fn begin(&self, id: &str, owner: Owner<'_>, place: Place, limits: SessionLimits, now: NumericDate) {
         if id.len() <= LONGEST_ID && self.known().get(id).is_none() {
-            self.known().get_with(id.into(), || Session::new(owner, Some(endpoint), limits, now));
+            self.known().get_with(id.into(), || Session::new(owner, Some(place), limits, now));
         }
+    }
+
+    /// How many go on at each endpoint. Looks at all of them.
+    pub fn by_endpoint(&self, now: NumericDate) -> HashMap<EndpointUrl, usize> {
+        let mut counts = HashMap::new();
+        for (_, session) in self.known() {
+            if let Some(place) = session.place.as_ref().filter(|_| !session.is_over(now)) {
+                *counts.entry(place.url().clone()).or_default() += 1;
+            }
+        }
+        counts
     }
 
     /// How many are known.
@@ -137,12 +149,12 @@ impl Sessions {
 }
 
 impl Session {
-    fn new(owner: Owner<'_>, endpoint: Option<usize>, limits: SessionLimits, now: NumericDate) -> Arc<Self> {
+    fn new(owner: Owner<'_>, place: Option<Place>, limits: SessionLimits, now: NumericDate) -> Arc<Self> {
         Arc::new(Self {
             issuer: owner.issuer.into(),
             subject: owner.subject.map(Into::into),
             client_id: owner.client_id.map(Into::into),
-            endpoint,
+            place,
             began: now,
             last_used: AtomicU64::new(now.seconds()),
             requests: AtomicUsize::new(0),
@@ -156,18 +168,21 @@ impl Session {
     }
 
     fn enter(self: Arc<Self>, now: NumericDate) -> Result<InUse, SessionFault> {
-        let idle = match self.requests.load(Ordering::Acquire) {
-            0 => now.since(NumericDate::from_seconds(self.last_used.load(Ordering::Relaxed))),
-            _ => Duration::ZERO,
-        };
-        if idle > self.limits.idle || now.since(self.began) > self.limits.max_life {
+        if self.is_over(now) {
             self.end();
-        }
-        if self.has_ended.load(Ordering::Relaxed) {
             return Err(SessionFault::Ended);
         }
         self.requests.fetch_add(1, Ordering::AcqRel);
         Ok(InUse { session: self, entered: now, since: Instant::now() })
+    }
+
+    fn is_over(&self, now: NumericDate) -> bool {
+        let idle = match self.requests.load(Ordering::Acquire) {
+            0 => now.since(NumericDate::from_seconds(self.last_used.load(Ordering::Relaxed))),
+            _ => Duration::ZERO,
+        };
+        let has_ended = self.has_ended.load(Ordering::Relaxed);
+        has_ended || idle > self.limits.idle || now.since(self.began) > self.limits.max_life
     }
 
     /// When its longest life is over.
@@ -220,16 +235,21 @@ mod tests {
         NumericDate::from_seconds(1_000 + seconds)
     }
 
-    fn enter(sessions: &Sessions, subject: &str, seconds: u64) -> Result<Option<usize>, SessionFault> {
-        sessions.enter("s", owner(subject), LIMITS, at(seconds)).map(|session| session.endpoint)
+    fn place(number: u8) -> Place {
+        let url = format!("http://10.0.0.{number}:1");
+        Place::new(Arc::new(url.parse().unwrap()), ([10, 0, 0, number], 1).into())
+    }
+
+    fn enter(sessions: &Sessions, subject: &str, seconds: u64) -> Result<Option<Place>, SessionFault> {
+        sessions.enter("s", owner(subject), LIMITS, at(seconds)).map(|session| session.place.clone())
     }
 
     #[test]
     fn a_session_is_whose_it_was_first_and_stays_at_its_endpoint() {
         let sessions = Sessions::default();
-        sessions.begin("s", owner("alice"), 1, LIMITS, at(0));
-        sessions.begin("s", owner("bob"), 2, LIMITS, at(0));
-        assert_eq!(enter(&sessions, "alice", 1), Ok(Some(1)));
+        sessions.begin("s", owner("alice"), place(1), LIMITS, at(0));
+        sessions.begin("s", owner("bob"), place(2), LIMITS, at(0));
+        assert_eq!(enter(&sessions, "alice", 1), Ok(Some(place(1))));
         assert_eq!(enter(&sessions, "bob", 1), Err(SessionFault::Foreign));
         let other_client = Owner { client_id: Some("other"), ..owner("alice") };
         assert_eq!(sessions.enter("s", other_client, LIMITS, at(1)).err(), Some(SessionFault::Foreign));
@@ -271,6 +291,19 @@ mod tests {
     }
 
     #[test]
+    fn those_that_go_on_are_counted_where_they_are() {
+        let sessions = Sessions::default();
+        for (id, number) in [("a", 1), ("b", 2), ("c", 2), ("d", 2)] {
+            sessions.begin(id, owner("alice"), place(number), LIMITS, at(0));
+        }
+        sessions.enter("d", owner("alice"), LIMITS, at(0)).unwrap().end();
+        let counts = sessions.by_endpoint(at(60));
+        assert_eq!(counts.get(place(1).url()), Some(&1));
+        assert_eq!(counts.get(place(2).url()), Some(&2));
+        assert_eq!(sessions.by_endpoint(at(61)).len(), 0, "they were idle for too long");
+    }
+
+    #[test]
     fn an_identifier_has_a_length() {
         let sessions = Sessions::default();
         for id in [String::new(), "x".repeat(LONGEST_ID + 1)] {
@@ -282,10 +315,10 @@ mod tests {
     #[test]
     fn however_many_are_begun_so_many_are_kept_and_those_in_use_stay() {
         let sessions = Sessions::with_capacity(100);
-        sessions.begin("s", owner("alice"), 1, LIMITS, at(0));
+        sessions.begin("s", owner("alice"), place(1), LIMITS, at(0));
         for number in 0..10_000 {
-            sessions.begin(&format!("flood-{number}"), owner("mallory"), 0, LIMITS, at(0));
-            assert_eq!(enter(&sessions, "alice", 0), Ok(Some(1)), "after {number}");
+            sessions.begin(&format!("flood-{number}"), owner("mallory"), place(0), LIMITS, at(0));
+            assert_eq!(enter(&sessions, "alice", 0), Ok(Some(place(1))), "after {number}");
         }
         assert!(sessions.count() <= 100);
     }

@@ -52,6 +52,7 @@ fn all() -> Vec<Rejection> {
         Rejection::ExchangeRefused(Refusal::Unfit("token_type is not Bearer")),
         Rejection::ExchangeRefused(Refusal::Wider("scope")),
         Rejection::UpstreamUnavailable(UpstreamFault::Unfilterable),
+        Rejection::UpstreamOverloaded,
         Rejection::MethodNotAllowed(HeaderValue::from_static("GET, HEAD")),
         Rejection::UnsupportedMediaType,
         Rejection::BodyTooLarge,
@@ -106,6 +107,7 @@ fn all() -> Vec<Rejection> {
             | Rejection::InsufficientClaims(_)
             | Rejection::ExchangeRefused(Refusal::ErrorCode(_) | Refusal::Unfit(_) | Refusal::Wider(_))
             | Rejection::Stopping
+            | Rejection::UpstreamOverloaded
             | Rejection::Internal(_) => {}
         }
     }

@@ -31,7 +31,7 @@ impl Background {
         for upstream in &gateway.upstreams {
             if !self.upstreams.iter().any(|(own, _)| Arc::ptr_eq(own, upstream)) {
                 let own = upstream.clone();
-                let task = self.tasks.spawn(async move { own.keep_resolved().await });
+                let task = self.tasks.spawn(async move { own.run().await });
                 self.upstreams.push((upstream.clone(), task));
             }
         }

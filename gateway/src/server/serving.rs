@@ -85,7 +85,7 @@ impl Serving {
         resolve(&gateway, |_| true).await;
         background.adopt(&gateway);
 
-        let conf = Arc::new(ServerConf { max_retries: 3, ..ServerConf::default() });
+        let conf = Arc::new(ServerConf { max_retries: 16, ..ServerConf::default() });
         let proxy = Proxy { current: current.clone(), in_flight: in_flight.clone(), stopping };
         let connections = Arc::new(Connections {
             proxy: Arc::new(http_proxy(&conf, proxy)),
