@@ -39,7 +39,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     phantomgate::install_crypto_provider();
-    phantomgate::logging::start(arguments.log);
+    phantomgate::logging::start(arguments.log, phantomgate::logging::Format::Text);
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

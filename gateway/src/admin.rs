@@ -218,8 +218,13 @@ async fn exposition(State(operations): State<Arc<Operations>>) -> Response {
     let Some(exposition) = &operations.exposition else {
         return Problem(StatusCode::NOT_FOUND, "Nothing is counted").into_response();
     };
-    for server in &operations.current.get().authorization_servers {
+    let gateway = operations.current.get();
+    for server in &gateway.authorization_servers {
         server.introspector.report();
+    }
+    gateway.audit.report();
+    if let Some(tracing) = &gateway.tracing {
+        tracing.report();
     }
     ([(header::CONTENT_TYPE, METRICS)], exposition.render()).into_response()
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use http::request;
-use phantomgate_introspection::NumericDate;
+use phantomgate_introspection::{Lookup, NumericDate};
 
 use crate::authorize::Caller;
 use crate::credential;
@@ -15,7 +15,8 @@ use crate::listener::ClientCertificate;
 use crate::rejection::{MalformedRequest, Rejection};
 use crate::route::Route;
 
-/// Whoever sends `request` to `route`, at the time `now`, over a connection on which they have shown `certificate`.
+/// Whoever sends `request` to `route`, at the time `now`, over a connection on which they have shown `certificate`. Notes in
+/// `lookup` how their token was known.
 ///
 /// # Errors
 /// The [`Rejection`] to answer with.
@@ -24,10 +25,11 @@ pub async fn admit(
     request: &request::Parts,
     certificate: Option<&ClientCertificate>,
     now: NumericDate,
+    lookup: &mut Option<Lookup>,
 ) -> Result<Caller, Rejection> {
     let Some(protection) = &route.protection else { return admit_anybody(route, request) };
     let token = credential::from(request)?; // 400, 401
-    let token = protection.introspector.introspect(token, protection.accepts, now).await?; // 401, 503
+    let token = protection.introspector.look_up(token, protection.accepts, now, lookup).await?; // 401, 503
     Caller::with_token(route, protection, token, certificate) // 401
 }
 

@@ -1,21 +1,28 @@
 //! ⑩ Exactly one record per request, whatever became of it.
 //!
-//! A request makes its [`AuditRecord`] when it is over; [`Audit`] passes it on to whoever keeps it.
+//! A request makes its [`AuditRecord`] when it is over; [`Audit`] passes it on to whoever keeps it: the log, the sinks of the
+//! configuration, the ring that the admin listener shows.
 
+mod lines;
 mod recent;
 mod record;
+mod sink;
 
 pub use recent::{Entry, Recent};
 #[cfg(test)]
 pub(crate) use record::tests::record;
 pub use record::{AuditRecord, Latency};
+pub use sink::AuditError;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use self::sink::Sink;
+use crate::config::{AuditSinkConfig, Config};
+use crate::delivery::Threads;
 use crate::live::Live;
 
 /// What became of a request.
@@ -110,36 +117,106 @@ pub enum Reason {
 }
 
 /// Who keeps records.
-#[derive(Default)]
 pub struct Audit {
     /// The last ones, where there is an admin listener to show them.
     pub recent: Option<Arc<Recent>>,
     /// How it goes at the moment, where there is one.
     pub live: Option<Arc<Live>>,
+    /// Whether they are lines of the log.
+    is_logged: bool,
+    sinks: Vec<Arc<Sink>>,
+    threads: Threads,
 }
 
+/// No room for a record: the request it would be about must not be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRoom;
+
 impl Audit {
-    /// What `config` says; of the `previous` one, what stays as it is.
-    pub fn open(config: &Config, previous: Option<&Self>) -> Self {
+    /// How long a request waits for room for its record.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// What `config` says; of the `previous` one, what stays as it is. A sink that is not wanted any more ends when the last
+    /// request is over that began with it.
+    ///
+    /// # Errors
+    /// [`AuditError`] when a place cannot be written to.
+    pub fn open(config: &Config, previous: Option<&Self>) -> Result<Self, AuditError> {
+        let threads = previous.map(|previous| previous.threads.clone()).unwrap_or_default();
         let recent = || previous.and_then(|previous| previous.recent.clone()).unwrap_or_default();
+        let kept = |wanted: &AuditSinkConfig| {
+            previous.and_then(|previous| previous.sinks.iter().find(|sink| sink.config() == wanted)).cloned()
+        };
+        let sink = |wanted: &AuditSinkConfig| match kept(wanted) {
+            Some(sink) => Ok(sink),
+            None => Sink::open(wanted, &threads).map(Arc::new),
+        };
         let live = || previous.and_then(|previous| previous.live.clone()).unwrap_or_default();
         let is_shown = config.admin.is_some();
-        Self { recent: is_shown.then(recent), live: is_shown.then(live) }
+        Ok(Self {
+            recent: is_shown.then(recent),
+            live: is_shown.then(live),
+            is_logged: config.audit.log,
+            sinks: config.audit.sinks.iter().map(sink).collect::<Result<_, _>>()?,
+            threads,
+        })
+    }
+
+    /// Resolves when there will be room for the record of a request that begins. At once, mostly.
+    ///
+    /// # Errors
+    /// [`NoRoom`] when there is none for so long that its client may be gone.
+    pub async fn has_room(&self) -> Result<(), NoRoom> {
+        for sink in self.sinks.iter().filter(|sink| sink.delivery().must_wait()) {
+            tokio::time::timeout(Self::PATIENCE, sink.delivery().has_room()).await.map_err(|_elapsed| NoRoom)?;
+        }
+        Ok(())
     }
 
     /// Whether anybody would keep a record; without, none need be made.
     pub fn is_kept(&self) -> bool {
-        self.recent.is_some() || record::is_logged()
+        self.recent.is_some() || !self.sinks.is_empty() || (self.is_logged && record::is_logged())
     }
 
     /// Passes `record` on.
-    pub fn keep(&self, record: AuditRecord) {
-        record.log();
+    pub fn keep(&self, record: Arc<AuditRecord>) {
+        if self.is_logged {
+            record.log();
+        }
         if let Some(live) = &self.live {
             live.count(&record);
         }
-        if let Some(recent) = &self.recent {
-            recent.push(Arc::new(record));
+        for sink in &self.sinks {
+            sink.delivery().push(record.clone());
         }
+        if let Some(recent) = &self.recent {
+            recent.push(record);
+        }
+    }
+
+    /// Has the files opened anew, because the operator asked for it.
+    pub fn reopen(&self) {
+        for sink in &self.sinks {
+            sink.delivery().reopen();
+        }
+    }
+
+    /// Brings the gauges of the queues up to date.
+    pub fn report(&self) {
+        for sink in &self.sinks {
+            sink.delivery().report();
+        }
+    }
+
+    /// Takes nothing more. What is there is still written.
+    pub fn close(&self) {
+        for sink in &self.sinks {
+            sink.delivery().close();
+        }
+    }
+
+    /// The threads that write.
+    pub fn threads(&self) -> &Threads {
+        &self.threads
     }
 }

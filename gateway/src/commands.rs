@@ -50,9 +50,14 @@ impl Failure {
     }
 }
 
-pub(crate) fn run(path: &Path, log_level: tracing::Level, upgrade: bool) -> Result<(), Failure> {
+pub(crate) fn run(
+    path: &Path,
+    log_level: tracing::Level,
+    log_format: logging::Format,
+    upgrade: bool,
+) -> Result<(), Failure> {
     let config = config::load(path)?;
-    logging::start(log_level);
+    logging::start(log_level, log_format);
     let (sockets, predecessor) = if upgrade {
         let (sockets, predecessor) = Sockets::receive().map_err(Failure::NoPredecessor)?;
         (sockets, Some(predecessor))

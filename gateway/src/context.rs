@@ -1,26 +1,29 @@
 //! What is established of a request so far. When it is dropped, on whatever way out, it leaves the one audit record.
 
-use http::{Method, Uri, Version, request};
-use phantomgate_introspection::CachedToken;
-use phantomgate_introspection::clock::Timestamp;
-use phantomgate_mcp::{Id, Messages};
-use phantomgate_upstreams::Visit;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::{Method, Uri, Version, request};
+use phantomgate_introspection::clock::Timestamp;
+use phantomgate_introspection::{CachedToken, Lookup};
+use phantomgate_mcp::{Id, Messages};
+use phantomgate_upstreams::Visit;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::audit::{Audit, AuditRecord, Decision, Latency, Reason};
 use crate::authorize::Grant;
 use crate::downstream::Slot;
+use crate::gateway::Gateway;
 use crate::limits::Held;
 use crate::listener::ClientCertificate;
 use crate::mcp::McpRequest;
-use crate::metrics::RequestCounters;
+use crate::metrics::{OpenStream, RequestCounters, requests_in_flight};
 use crate::rejection::Rejection;
 use crate::route::Route;
-use crate::stopwatch::Stopwatch;
+use crate::stopwatch::{Stage, Stopwatch};
+use crate::telemetry::{Finished, RequestTrace, Tracing};
 use crate::upstream_credential::{DerivedCredentials, UpstreamCredential};
 
 /// The context of one request.
@@ -47,7 +50,16 @@ pub struct RequestContext {
     pub limits: Held,
     /// Where its time goes.
     pub stopwatch: Stopwatch,
+    /// How its token was known.
+    pub token_lookup: Option<Lookup>,
+    /// Whether the authorization server was waited for, for another token in exchange.
+    pub has_exchanged: bool,
+    /// The trace it is part of, where requests are traced.
+    pub trace: Option<RequestTrace>,
+    /// Counts its answer, while that is an event stream.
+    pub stream: Option<OpenStream>,
     audit: Arc<Audit>,
+    tracing: Option<Arc<Tracing>>,
     arrival: Option<Arrival>,
     outcome: Option<Outcome>,
     status: u16,
@@ -78,8 +90,8 @@ struct Outcome {
 }
 
 impl RequestContext {
-    /// The context of a request that begins now, whose record `audit` keeps.
-    pub fn new(in_flight: &InFlight, audit: Arc<Audit>) -> Self {
+    /// The context of a request that begins now, on `gateway`.
+    pub fn new(in_flight: &InFlight, gateway: &Gateway) -> Self {
         Self {
             request_id: Uuid::new_v4().to_string(),
             route: None,
@@ -92,7 +104,12 @@ impl RequestContext {
             visit: None,
             limits: Held::default(),
             stopwatch: Stopwatch::start(),
-            audit,
+            token_lookup: None,
+            has_exchanged: false,
+            trace: None,
+            stream: None,
+            audit: gateway.audit.clone(),
+            tracing: gateway.tracing.clone(),
             arrival: None,
             outcome: None,
             status: 0,
@@ -104,6 +121,7 @@ impl RequestContext {
     /// Notes what is asked for, and by whom. Cheap: it shares the memory of the request.
     pub fn begin(&mut self, request: &request::Parts, peer: Option<SocketAddr>) {
         let (method, uri) = (request.method.clone(), request.uri.clone());
+        self.trace = self.tracing.as_ref().map(|tracing| tracing.begin(&request.headers));
         self.arrival = Some(Arrival { method, uri, version: request.version, peer });
     }
 
@@ -158,7 +176,7 @@ impl RequestContext {
         AuditRecord {
             time: Timestamp::now().before(latency.total),
             request_id: self.request_id.clone(),
-            trace_id: None,
+            trace: self.trace.as_ref().map(RequestTrace::position),
             decision,
             reason,
             cause: self.outcome.as_ref().and_then(|outcome| outcome.cause.as_deref()).map(bounded),
@@ -171,6 +189,7 @@ impl RequestContext {
             client_id: active.and_then(|active| active.client_id.as_deref()).map(bounded),
             subject: active.and_then(|active| active.subject.as_deref()).map(bounded),
             token: token.map(|token| token.digest().to_string()),
+            token_lookup: self.token_lookup.map(<&str>::from),
             scopes_required: route.and_then(|route| scopes_required(route, self.mcp.messages.as_ref())),
             scopes_granted: active.map(|active| bounded(&active.scope.to_string())),
             peer: arrival.peer,
@@ -185,17 +204,38 @@ impl RequestContext {
     }
 }
 
+impl RequestContext {
+    fn finished(&self, trace: RequestTrace, record: Arc<AuditRecord>) -> Finished {
+        let waited = |has_waited: bool, stage| self.stopwatch.span(stage).filter(|_| has_waited);
+        Finished {
+            trace,
+            record,
+            route: self.route.clone(),
+            began: self.stopwatch.started(),
+            introspection: waited(self.token_lookup.is_some_and(Lookup::has_waited), Stage::Introspection),
+            exchange: waited(self.has_exchanged, Stage::Credential),
+        }
+    }
+}
+
 impl Drop for RequestContext {
     fn drop(&mut self) {
         let Some(arrival) = self.arrival.take() else { return };
         let latency = self.stopwatch.stop();
         let outcome = self.outcome();
-        if self.audit.is_kept() {
-            self.audit.keep(self.record(&arrival, outcome, latency));
+        let tracing = self.tracing.take().filter(|_| self.trace.as_ref().is_some_and(RequestTrace::is_sampled));
+        if tracing.is_some() || self.audit.is_kept() {
+            let record = Arc::new(self.record(&arrival, outcome, latency));
+            if let Some((trace, tracing)) = self.trace.take().zip(tracing) {
+                tracing.finish(self.finished(trace, record.clone()));
+            }
+            self.audit.keep(record);
         }
         let (decision, reason) = outcome;
         let counters = self.route.as_ref().map(|route| &route.counters);
-        counters.unwrap_or_else(|| RequestCounters::without_route()).count(decision, reason);
+        let counters = counters.unwrap_or_else(|| RequestCounters::without_route());
+        counters.count(decision, reason);
+        counters.answered(self.status, &latency);
     }
 }
 
@@ -234,6 +274,7 @@ pub struct InFlight(Arc<Counter>);
 #[derive(Default)]
 struct Counter {
     count: AtomicUsize,
+    gauge: Option<metrics::Gauge>,
     idle: Notify,
 }
 
@@ -241,9 +282,17 @@ struct Counter {
 pub struct UnderWay(Arc<Counter>);
 
 impl InFlight {
+    /// Counts requests, for `/metrics` too.
+    pub fn requests() -> Self {
+        Self(Arc::new(Counter { gauge: Some(requests_in_flight()), ..Counter::default() }))
+    }
+
     /// One more, until what is returned is dropped.
     pub fn enter(&self) -> UnderWay {
         self.0.count.fetch_add(1, Ordering::AcqRel);
+        if let Some(gauge) = &self.0.gauge {
+            gauge.increment(1.0);
+        }
         UnderWay(self.0.clone())
     }
 
@@ -266,6 +315,9 @@ impl InFlight {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
+        if let Some(gauge) = &self.0.gauge {
+            gauge.decrement(1.0);
+        }
         if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.idle.notify_waiters();
         }

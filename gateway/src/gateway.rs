@@ -5,13 +5,15 @@
 //! the configuration it began with.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use phantomgate_introspection::{BuildError, Introspector, NumericDate};
 use phantomgate_upstreams::Upstream;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, AuditError};
 use crate::config::{
     ChallengeScopes, Config, CredentialConfig, McpConfig, ProtectionConfig, RouteConfig, SignedConfig, SigningConfig,
 };
@@ -23,10 +25,14 @@ use crate::mcp::session::Sessions;
 use crate::metrics::RequestCounters;
 use crate::route::{Protection, Route, RouteTable};
 use crate::signing::{KeyError, SignedCredential, Signer};
+use crate::telemetry::Tracing;
 use crate::upstream_credential::{
     CredentialKey, CredentialKind, CredentialSource, DerivedCredentials, ExchangeCredential,
 };
 use crate::well_known::WellKnown;
+
+/// How long the last records and traces may take to be delivered.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A configuration at work.
 pub struct Gateway {
@@ -52,6 +58,8 @@ pub struct Gateway {
     signed_keys: HashMap<SignedConfig, CredentialKey>,
     /// Keeps the records of requests.
     pub audit: Arc<Audit>,
+    /// Traces requests, where that is configured.
+    pub tracing: Option<Arc<Tracing>>,
 }
 
 /// An authorization server of the configuration.
@@ -97,6 +105,12 @@ pub enum GatewayError {
         /// What is wrong.
         error: BuildError,
     },
+    /// A place for audit records.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The system gives no thread to send traces with.
+    #[error("telemetry: {0}")]
+    Thread(io::Error),
     /// A part that the configuration was checked to have is not there.
     #[error("the configuration is inconsistent: {0}")]
     Inconsistent(&'static str),
@@ -159,7 +173,9 @@ impl Gateway {
         let all_routes: Vec<_> = config.routes.iter().map(|route| parts.route(route)).collect::<Result<_, _>>()?;
         let signed_keys = parts.signed_keys;
         let routes = all_routes.iter().cloned().collect();
-        let audit = Arc::new(Audit::open(&config, previous.map(|previous| &*previous.gateway.audit)));
+        let audit = Arc::new(Audit::open(&config, previous.map(|previous| &*previous.gateway.audit))?);
+        let traced = previous.and_then(|previous| previous.gateway.tracing.as_ref());
+        let tracing = Tracing::open(config.traces.as_ref(), traced, audit.threads()).map_err(GatewayError::Thread)?;
         Ok(Self {
             generation: previous.map_or(0, |previous| previous.gateway.generation) + 1,
             well_known: WellKnown::new(&routes),
@@ -171,8 +187,20 @@ impl Gateway {
             all_routes,
             signed_keys,
             audit,
+            tracing,
             config,
         })
+    }
+
+    /// The process ends: writes and sends what is still to be kept of requests, as long as that is possible. Blocks.
+    pub fn finish(&self) {
+        self.audit.close();
+        if let Some(tracing) = &self.tracing {
+            tracing.close();
+        }
+        if !self.audit.threads().end_within(FLUSH_PATIENCE) {
+            tracing::error!("stopped before all records and traces could be delivered");
+        }
     }
 
     /// Ends what goes on with tokens of authorization servers that `next` does not know any more.

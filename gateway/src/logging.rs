@@ -8,8 +8,18 @@ use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-/// Starts logging at `level`.
-pub fn start(level: Level) {
+/// How lines are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people; in colours on a terminal.
+    #[default]
+    Text,
+    /// For programs: one JSON object on each line.
+    Json,
+}
+
+/// Starts logging at `level`, in this `format`.
+pub fn start(level: Level, format: Format) {
     let filter = Targets::new()
         .with_default(Level::WARN)
         // What a client or an upstream does wrong is an error to Pingora, in words that may quote the request. The audit
@@ -21,8 +31,11 @@ pub fn start(level: Level) {
             ["phantomgate", "phantomgate_files", "phantomgate_introspection", "phantomgate_upstreams", "audit"]
                 .map(|own| (own, level)),
         );
-    let lines =
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry();
     // An error means that somebody else has set up logging, and their set-up stands.
-    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
+    let _ = match format {
+        Format::Text => registry.with(lines.with_ansi(std::io::stderr().is_terminal()).with_filter(filter)).try_init(),
+        Format::Json => registry.with(lines.json().flatten_event(true).with_filter(filter)).try_init(),
+    };
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use phantomgate::logging::Format;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -39,6 +40,9 @@ enum Command {
         /// How much to log: error, warn, info (one line per request), debug, trace
         #[arg(long, default_value = "info", value_name = "LEVEL")]
         log_level: tracing::Level,
+        /// How to write it: text for people, in colours on a terminal; json for programs, one object on each line
+        #[arg(long, default_value = "text", value_name = "FORMAT", hide_possible_values = true)]
+        log_format: Format,
         /// Take over the sockets of the process that starts this one: see SIGUSR2
         #[arg(long, hide = true)]
         upgrade: bool,
@@ -106,7 +110,9 @@ struct ConfigArgument {
 fn main() -> ExitCode {
     phantomgate::install_crypto_provider();
     let result = match Arguments::parse().command {
-        Command::Run { config, log_level, upgrade } => commands::run(&config.path, log_level, upgrade),
+        Command::Run { config, log_level, log_format, upgrade } => {
+            commands::run(&config.path, log_level, log_format, upgrade)
+        }
         Command::Check { config } => commands::check(&config.path),
         Command::Schema { format: SchemaFormat::Json } => commands::schema(),
         Command::Schema { format: SchemaFormat::Markdown } => commands::reference(),

@@ -2,14 +2,18 @@
 //!
 //! Handles are looked up once and kept where they are used: counting a request costs one addition.
 
+mod process;
+
 use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
-use metrics::{Counter, counter, describe_counter, describe_gauge, gauge};
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use strum::VariantArray as _;
 
-use crate::audit::{Decision, Reason};
+use crate::audit::{Decision, Latency, Reason};
 
 /// Bounds of histograms, in seconds: from a neighbour's answer to the longest timeout.
 const BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
@@ -32,14 +36,15 @@ impl Exposition {
         let recorder = builder.build_recorder();
         let exposition = Self(recorder.handle());
         metrics::set_global_recorder(recorder).ok()?;
-        describe_counter!("phantomgate_requests_total", "Requests, by what became of them and why");
-        describe_gauge!("phantomgate_build_info", "1, with the version as a label");
+        describe();
+        process::describe();
         gauge!("phantomgate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         Some(exposition)
     }
 
     /// The text format of Prometheus.
     pub fn render(&self) -> String {
+        process::report();
         self.0.render()
     }
 
@@ -53,17 +58,74 @@ impl Exposition {
     }
 }
 
-/// The requests of one route, by what became of them.
+fn describe() {
+    describe_counter!("phantomgate_requests_total", "Requests, by what became of them and why");
+    describe_counter!(
+        "phantomgate_responses_total",
+        "Answers, by class of their status; none where there was no answer"
+    );
+    describe_histogram!("phantomgate_request_seconds", Unit::Seconds, "From a request to the end of its answer");
+    describe_histogram!(
+        "phantomgate_upstream_seconds",
+        Unit::Seconds,
+        "From a request's decision to the head of the upstream's answer, or to its failure"
+    );
+    describe_gauge!("phantomgate_requests_in_flight", "Requests under way, open event streams included");
+    describe_gauge!("phantomgate_event_streams_open", "Answers under way that are event streams");
+    describe_counter!("phantomgate_audit_records_total", "Audit records that were written");
+    describe_counter!("phantomgate_audit_dropped_total", "Audit records that were lost");
+    describe_gauge!("phantomgate_audit_queue_records", "Audit records that wait to be written");
+    describe_gauge!("phantomgate_audit_failing", "1 while audit records cannot be written");
+    describe_counter!("phantomgate_traces_total", "Requests whose spans were sent");
+    describe_counter!("phantomgate_traces_dropped_total", "Requests whose spans were lost");
+    describe_gauge!("phantomgate_trace_queue_requests", "Requests whose spans wait to be sent");
+    describe_gauge!("phantomgate_traces_failing", "1 while spans cannot be sent");
+    describe_gauge!("phantomgate_build_info", "1, with the version as a label");
+}
+
+/// The gauge of requests under way.
+pub fn requests_in_flight() -> Gauge {
+    gauge!("phantomgate_requests_in_flight")
+}
+
+/// The requests of one route, by what became of them. What never occurs is not shown.
 pub struct RequestCounters {
     route: String,
+    /// By the first digit of the status; 0 where there was no answer.
+    responses: [OnceLock<Counter>; CLASSES.len()],
+    timings: OnceLock<Timings>,
+    streams: OnceLock<Gauge>,
     /// By reason, which determines the decision, except where a client went away: those that were granted come last.
     counters: [OnceLock<Counter>; Reason::VARIANTS.len() + 1],
 }
 
+/// What an answer is counted under.
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+struct Timings {
+    request: Histogram,
+    upstream: Histogram,
+}
+
+/// Counts as an open event stream until it is dropped.
+pub struct OpenStream(Gauge);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
 impl RequestCounters {
-    /// The counters of the route of this name. A reason that never occurs is not shown.
+    /// The counters of the route of this name.
     pub fn new(route: &str) -> Self {
-        Self { route: route.to_owned(), counters: [const { OnceLock::new() }; Reason::VARIANTS.len() + 1] }
+        Self {
+            route: route.to_owned(),
+            responses: Default::default(),
+            timings: OnceLock::new(),
+            streams: OnceLock::new(),
+            counters: [const { OnceLock::new() }; Reason::VARIANTS.len() + 1],
+        }
     }
 
     /// The counters of requests that no route is for.
@@ -88,6 +150,33 @@ impl RequestCounters {
         });
         counter.increment(1);
     }
+
+    /// Counts the answer to a request, with this `status` (0 where there was none), and the time it took.
+    pub fn answered(&self, status: u16, latency: &Latency) {
+        let class = usize::from(status / 100);
+        if let (Some(counter), Some(class)) = (self.responses.get(class), CLASSES.get(class)) {
+            let route = || self.route.clone();
+            let counter =
+                counter.get_or_init(|| counter!("phantomgate_responses_total", "route" => route(), "class" => *class));
+            counter.increment(1);
+        }
+        let timings = self.timings.get_or_init(|| Timings {
+            request: histogram!("phantomgate_request_seconds", "route" => self.route.clone()),
+            upstream: histogram!("phantomgate_upstream_seconds", "route" => self.route.clone()),
+        });
+        timings.request.record(latency.total);
+        if let Some(upstream) = latency.upstream {
+            timings.upstream.record(upstream);
+        }
+    }
+
+    /// An event stream begins.
+    pub fn open_stream(&self) -> OpenStream {
+        let gauge =
+            self.streams.get_or_init(|| gauge!("phantomgate_event_streams_open", "route" => self.route.clone()));
+        gauge.increment(1.0);
+        OpenStream(gauge.clone())
+    }
 }
 
 #[cfg(test)]
@@ -106,6 +195,7 @@ mod tests {
             counters.count(Decision::Fail, Reason::ClientDisconnected);
         });
         let text = handle.render();
+        assert!(!text.contains("no_route"), "{text}");
         for line in [
             r#"phantomgate_requests_total{route="mcp",decision="allow",reason="granted"} 2"#,
             r#"phantomgate_requests_total{route="mcp",decision="allow",reason="client_disconnected"} 1"#,
@@ -113,6 +203,30 @@ mod tests {
         ] {
             assert!(text.contains(line), "{text}");
         }
-        assert!(!text.contains("no_route"), "{text}");
+    }
+
+    #[test]
+    fn answers_are_counted_by_class_and_a_status_that_is_none_is_not_counted() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            let counters = RequestCounters::new("mcp");
+            for status in [200, 204, 404, 0, 999] {
+                counters.answered(status, &Latency::default());
+            }
+            let stream = counters.open_stream();
+            drop(counters.open_stream());
+            std::mem::forget(stream);
+        });
+        let text = handle.render();
+        for line in [
+            r#"phantomgate_responses_total{route="mcp",class="2xx"} 2"#,
+            r#"phantomgate_responses_total{route="mcp",class="none"} 1"#,
+            r#"phantomgate_event_streams_open{route="mcp"} 1"#,
+            r#"phantomgate_request_seconds_count{route="mcp"} 5"#,
+            r#"phantomgate_upstream_seconds_count{route="mcp"} 0"#,
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 }

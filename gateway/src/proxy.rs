@@ -18,6 +18,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use crate::admission::admit;
 use crate::answer::Answer;
+use crate::audit::NoRoom;
 use crate::authorize::{Grant, authorize};
 use crate::connection;
 use crate::context::{Admitted, InFlight, RequestContext};
@@ -65,6 +66,8 @@ impl Proxy {
         let gateway = self.current.get();
         let patience = gateway.config.limits.body_timeout;
         let request = session.req_header();
+        // Before anything that could not be recorded.
+        gateway.audit.has_room().await.map_err(|NoRoom| Rejection::AuditUnavailable)?;
         check_form(request.raw_path())?;
         let target = RequestTarget::of(request)?;
         if let Some(answer) = gateway.well_known.answer(request, &target, gateway.signer.as_deref()).await? {
@@ -86,7 +89,8 @@ impl Proxy {
             return Ok(Verdict::Answer(answer));
         }
         context.stopwatch.enter(Stage::Introspection);
-        let caller = admit(&route, request, context.client_certificate.as_ref(), now).await?;
+        let certificate = context.client_certificate.as_ref();
+        let caller = admit(&route, request, certificate, now, &mut context.token_lookup).await?;
         context.stopwatch.enter(Stage::Decision);
         context.token = caller.token().cloned();
         route.limits.of_caller(caller.token())?;
@@ -104,7 +108,7 @@ impl Proxy {
             context.mcp.session = mcp.enter_session(request, &grant, now)?;
         }
         context.stopwatch.enter(Stage::Credential);
-        let credential = upstream_credential::obtain(&grant, request, now).await?;
+        let credential = upstream_credential::obtain(&grant, request, now, &mut context.has_exchanged).await?;
         context.stopwatch.enter(Stage::Decision);
         if let Some(mcp) = &route.mcp {
             let visibility = mcp.visibility(&grant, context.mcp.messages.as_ref());
@@ -178,7 +182,7 @@ impl ProxyHttp for Proxy {
 
     fn new_ctx(&self) -> RequestContext {
         connection::begun();
-        RequestContext::new(&self.in_flight, self.current.get().audit.clone())
+        RequestContext::new(&self.in_flight, &self.current.get())
     }
 
     /// None: bodies pass as they are.
@@ -212,7 +216,12 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut RequestContext) -> Result<Box<HttpPeer>> {
-        visit::next(session, context).map(Box::new)
+        let peer = visit::next(session, context)?;
+        if let (Some(trace), Some(authority)) = (&mut context.trace, context.visit.as_ref().and_then(Visit::authority))
+        {
+            trace.attempt(authority);
+        }
+        Ok(Box::new(peer))
     }
 
     fn fail_to_connect(
@@ -260,6 +269,9 @@ impl ProxyHttp for Proxy {
         let authority = context.visit.as_ref().and_then(Visit::authority).ok_or_else(no_grant)?;
         token_swap::swap(grant, credential, authority, &context.request_id, header)?;
         rewrite::request(grant.route(), header)?;
+        if let Some(trace) = &context.trace {
+            trace.propagate(header)?;
+        }
         if context.mcp.ignores_sessions() {
             header.remove_header(&SESSION_ID);
         }
@@ -282,6 +294,9 @@ impl ProxyHttp for Proxy {
         let Some(Admitted { grant, .. }) = &context.admitted else { return Err(no_grant()) };
         if !response.status.is_informational() {
             context.stopwatch.enter(Stage::Answer);
+            if let Some(trace) = &mut context.trace {
+                trace.attempt_is_over(false);
+            }
         }
         if let Some(authority) = context.visit.as_ref().and_then(Visit::authority) {
             rewrite::answer(grant.route(), authority, session.req_header().uri.path(), response)?;
@@ -306,6 +321,7 @@ impl ProxyHttp for Proxy {
             grant.route().limits.answered(is_stream, grant.token(), &mut context.limits)?;
         }
         if is_stream {
+            context.stream = Some(grant.route().counters.open_stream());
             let method = session.req_header().method.clone();
             let token_ended = end_of_token(session, grant);
             let slot = context.slot.get_or_insert_with(|| Slot::install(session, Duties::default()));
@@ -339,6 +355,9 @@ impl ProxyHttp for Proxy {
                     context.disconnected();
                 }
             }
+        }
+        if let Some(trace) = &mut context.trace {
+            trace.attempt_is_over(true);
         }
         let error_code = session.response_written().map_or(0, |response| response.status.as_u16());
         FailToProxy { error_code, can_reuse_downstream: false }

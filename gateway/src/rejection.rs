@@ -91,6 +91,8 @@ pub enum Rejection {
     // ours
     /// The gateway stops, and the answer would outlast it.
     Stopping,
+    /// Its record could not be kept.
+    AuditUnavailable,
     /// We are at fault.
     Internal(&'static str),
 }
@@ -302,6 +304,12 @@ impl Rejection {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Too many requests to the upstream are under way; try again",
             ),
+            Self::AuditUnavailable => terms(
+                Fail,
+                Reason::InternalError,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The gateway cannot keep its records at the moment; try again",
+            ),
             Self::Internal(_) => terms(
                 Fail,
                 Reason::InternalError,
@@ -326,6 +334,7 @@ impl Rejection {
             }
             Self::ExchangeRefused(refusal) => Some(refusal.to_string()),
             Self::Internal(cause) => Some((*cause).to_owned()),
+            Self::AuditUnavailable => Some("there is no room for its record".to_owned()),
             Self::MalformedRequest(what) => Some(format!("{what:?}")),
             Self::UpstreamUnavailable(fault) => Some(format!("{fault:?}")),
             Self::MalformedMessage(malformed) => Some(malformed.to_string()),
@@ -381,6 +390,9 @@ impl Rejection {
         if let Some(span) = self.retry_after() {
             let seconds = (span.as_secs() + u64::from(span.subsec_nanos() > 0)).max(1);
             answer.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Self::AuditUnavailable = self {
+            answer.insert(header::RETRY_AFTER, HeaderValue::from(1));
         }
         answer
     }
@@ -451,6 +463,7 @@ impl Rejection {
             | Self::UpstreamUnavailable(_)
             | Self::Stopping
             | Self::UpstreamOverloaded
+            | Self::AuditUnavailable
             | Self::Internal(_) => return None,
         };
         let claims = match self {

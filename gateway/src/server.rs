@@ -9,6 +9,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::time::Duration;
 
 use phantomgate_introspection::NumericDate;
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,11 +17,14 @@ use tokio::sync::mpsc;
 
 use self::serving::Serving;
 use crate::config::{AdminConfig, Config, ListenerConfig};
-use crate::gateway::{Gateway, GatewayError};
+use crate::gateway::{Current, Gateway, GatewayError};
 use crate::hand_over::{self, HandOverError, Predecessor, Purpose, Sockets};
 use crate::listener::{ListenError, Listener};
 use crate::metrics::Exposition;
 use crate::reload::Reloads;
+
+/// How long requests that were not finished have to be given up.
+const ABORT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A gateway whose sockets are bound.
 pub struct Server {
@@ -143,13 +147,15 @@ impl Server {
     /// When the system gives no threads, or no signals.
     pub fn run(self, shutdown: impl Future<Output = Shutdown>) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("gateway").enable_all().build()?;
-        runtime.block_on(self.serve(shutdown))?;
-        runtime.shutdown_background();
+        let current = runtime.block_on(self.serve(shutdown))?;
+        // Requests that are cut off leave a record too.
+        runtime.shutdown_timeout(ABORT_PATIENCE);
+        current.get().finish();
         Ok(())
     }
 
     /// Runs on a thread of its own, which serves nobody: it may block.
-    async fn serve(mut self, shutdown: impl Future<Output = Shutdown>) -> io::Result<()> {
+    async fn serve(mut self, shutdown: impl Future<Output = Shutdown>) -> io::Result<Current> {
         let file = self.file.take();
         let predecessor = self.predecessor.take();
         let (reloads, mut requested) = Reloads::channel();
@@ -168,8 +174,7 @@ impl Server {
                 }
             };
             if let Some(how) = asked {
-                serving.stop(how).await;
-                return Ok(());
+                return Ok(serving.stop(how).await);
             }
             serving
         };
@@ -205,8 +210,7 @@ impl Server {
                 }
             }
         };
-        serving.stop(how).await;
-        Ok(())
+        Ok(serving.stop(how).await)
     }
 }
 

@@ -26,8 +26,11 @@ pub struct Stopwatch {
     started: Instant,
     stage: Stage,
     entered: Instant,
-    spans: [Option<Duration>; Stage::Answer as usize + 1],
+    spans: [Option<Span>; Stage::Answer as usize + 1],
 }
+
+/// The time of one stage: when it was entered first, and how long it took in all.
+type Span = (Instant, Duration);
 
 impl Stopwatch {
     /// A request begins now, in [`Stage::Decision`].
@@ -43,16 +46,26 @@ impl Stopwatch {
 
     fn enter_at(&mut self, stage: Stage, now: Instant) {
         if let Some(span) = self.spans.get_mut(self.stage as usize) {
-            *span.get_or_insert_default() += now - self.entered;
+            span.get_or_insert((self.entered, Duration::ZERO)).1 += now - self.entered;
         }
         (self.stage, self.entered) = (stage, now);
+    }
+
+    /// When the request began.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// When `stage` was entered first, and how long it took until it was left; none where that never was.
+    pub fn span(&self, stage: Stage) -> Option<(Instant, Duration)> {
+        self.spans.get(stage as usize).copied().flatten()
     }
 
     /// The request is over. How long it took, and what of that.
     pub fn stop(&mut self) -> Latency {
         let now = Instant::now();
         self.enter_at(self.stage, now);
-        let span = |stage: Stage| self.spans.get(stage as usize).copied().flatten();
+        let span = |stage: Stage| self.span(stage).map(|(_, span)| span);
         Latency {
             introspection: span(Stage::Introspection),
             message: span(Stage::Message),
@@ -71,7 +84,8 @@ mod tests {
     #[test]
     fn each_stage_has_its_time_and_those_never_entered_have_none() {
         let mut stopwatch = Stopwatch::start();
-        let after = |millis| stopwatch.started + Duration::from_millis(millis);
+        let started = stopwatch.started;
+        let after = |millis| started + Duration::from_millis(millis);
         let moments = [
             (Stage::Introspection, after(1)),
             (Stage::Decision, after(11)),
@@ -81,10 +95,11 @@ mod tests {
         for (stage, moment) in moments {
             stopwatch.enter_at(stage, moment);
         }
-        let span = |stage: Stage| stopwatch.spans[stage as usize].map(|span| span.as_millis());
+        let span = |stage: Stage| stopwatch.span(stage).map(|(_, span)| span.as_millis());
         assert_eq!(span(Stage::Decision), Some(4));
         assert_eq!(span(Stage::Introspection), Some(10));
         assert_eq!(span(Stage::Upstream), Some(50));
+        assert_eq!(stopwatch.span(Stage::Upstream).map(|(began, _)| began), Some(after(14)));
         assert_eq!((span(Stage::Message), span(Stage::Credential)), (None, None));
     }
 }

@@ -9,6 +9,7 @@ mod derived;
 pub use derived::{CredentialKey, DerivedCredentials, Made};
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use derived::{Flight, Landing};
 use http::{HeaderName, HeaderValue, header, request};
@@ -64,7 +65,7 @@ pub struct ExchangeCredential {
 }
 
 /// The credential that `grant` entitles to: one made before, or a new one. `request` is the one that the grant was given
-/// for.
+/// for. Notes in `has_waited` whether the authorization server was waited for.
 ///
 /// # Errors
 /// The [`Rejection`] to answer with, when it cannot be had.
@@ -72,6 +73,7 @@ pub async fn obtain(
     grant: &Grant,
     request: &request::Parts,
     now: NumericDate,
+    has_waited: &mut bool,
 ) -> Result<UpstreamCredential, Rejection> {
     let source = grant.route().protection.as_ref().and_then(|protection| protection.credential.as_ref());
     let (Some(CredentialSource { key, kind }), Some(token)) = (source, grant.token()) else {
@@ -89,7 +91,10 @@ pub async fn obtain(
         },
         CredentialKind::Exchange(exchange) => match token.derived().reusable(*key, now) {
             Some(issued) => issued,
-            None => exchange.issue(*key, token, credential::from(request)?.into(), now).await?,
+            None => {
+                *has_waited = true;
+                exchange.issue(*key, token, credential::from(request)?.into(), now).await?
+            }
         },
         CredentialKind::Header(config) => {
             return Ok(UpstreamCredential::Header(config.name.clone(), secret_header(config)?));
@@ -138,7 +143,9 @@ impl ExchangeCredential {
                 tokio::spawn(async move {
                     let _place = place;
                     let server = introspector.authorization_server();
+                    let started = Instant::now();
                     let outcome = exchange::exchange(server, &exchange, &subject, token.active()).await;
+                    introspector.exchanged(&outcome, started.elapsed());
                     if matches!(outcome, Err(ExchangeError::SubjectTokenInvalid)) {
                         introspector.forget(&token);
                     }

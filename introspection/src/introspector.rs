@@ -13,6 +13,7 @@ use crate::client::IntrospectionClient;
 use crate::clock::NumericDate;
 use crate::config::Config;
 use crate::error::{BuildError, IntrospectionError, Unavailable};
+use crate::exchange::{ExchangeError, IssuedToken};
 use crate::flight::{Boarding, Flights};
 use crate::metrics::{LookupCounts, Metrics};
 use crate::response::{Inactive, Introspection};
@@ -67,6 +68,31 @@ pub struct CacheState {
     pub inactive_capacity: u64,
     /// What it was asked.
     pub lookups: LookupCounts,
+}
+
+/// How it came to be known what there is to know of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Lookup {
+    /// It was known to be active.
+    Hit,
+    /// It was known to be inactive.
+    Negative,
+    /// It was asked about.
+    Miss,
+    /// Another request had asked about it already.
+    Coalesced,
+    /// It was asked about in vain, and what was known before stands in.
+    Stale,
+    /// Too many waited already.
+    Refused,
+}
+
+impl Lookup {
+    /// Whether an answer of the authorization server was waited for; for a JWT that is verified here, its keys at most.
+    pub fn has_waited(self) -> bool {
+        matches!(self, Self::Miss | Self::Coalesced | Self::Stale)
+    }
 }
 
 /// How a token is learnt about.
@@ -153,30 +179,48 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
         accepts: Accepts,
         now: NumericDate,
     ) -> Result<Arc<CachedToken<D>>, IntrospectionError> {
+        self.look_up(token, accepts, now, &mut None).await
+    }
+
+    /// As [`Self::introspect`]; notes in `lookup` how it came to be known, where it has the form of a token that is taken.
+    ///
+    /// # Errors
+    /// As [`Self::introspect`].
+    pub async fn look_up(
+        &self,
+        token: OpaqueToken<'_>,
+        accepts: Accepts,
+        now: NumericDate,
+        lookup: &mut Option<Lookup>,
+    ) -> Result<Arc<CachedToken<D>>, IntrospectionError> {
         let way = Way::of(token, accepts).ok_or(IntrospectionError::Inactive(Inactive::NotAccepted))?;
         let digest = self.0.digest(token, way);
         let lookups = &self.0.metrics.lookups;
         let stand_in = match self.0.cache.get(&digest, accepts.max_ttl, now) {
             Known::Active(token) => {
                 lookups.hit.increment();
+                *lookup = Some(Lookup::Hit);
                 return Ok(token);
             }
             Known::Due(known) => {
                 lookups.hit.increment();
+                *lookup = Some(Lookup::Hit);
                 self.refresh(&known, token, way);
                 return Ok(known);
             }
             Known::Inactive(inactive) => {
                 lookups.negative.increment();
+                *lookup = Some(Lookup::Negative);
                 return Err(IntrospectionError::Inactive(inactive));
             }
             Known::Over(token) => Some(token),
             Known::Nothing => None,
         };
-        let outcome = self.learn(digest, token, way, accepts, now).await;
+        let outcome = self.learn(digest, token, way, accepts, now, lookup).await;
         match (outcome, stand_in) {
             (Err(IntrospectionError::Unavailable(_)), Some(old)) if self.0.may_stand_in(&old) => {
                 lookups.stale.increment();
+                *lookup = Some(Lookup::Stale);
                 Ok(old)
             }
             (outcome, _) => outcome,
@@ -206,6 +250,11 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
 
     pub(crate) fn cache(&self) -> &TokenCache<D> {
         &self.0.cache
+    }
+
+    /// Counts an exchange of a token at the authorization server, which took so long.
+    pub fn exchanged(&self, outcome: &Result<IssuedToken, ExchangeError>, took: Duration) {
+        self.0.metrics.exchanged(outcome, took);
     }
 
     /// Brings the gauges of the cache up to date.
@@ -239,6 +288,7 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
         way: Way,
         accepts: Accepts,
         now: NumericDate,
+        lookup: &mut Option<Lookup>,
     ) -> Outcome<D> {
         let lookups = &self.0.metrics.lookups;
         for _ in 0..ATTEMPTS {
@@ -250,18 +300,22 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
             let flight = match self.0.flights.board(digest, known, || self.ask(digest, token, way)) {
                 Boarding::Started(flight) => {
                     lookups.miss.increment();
+                    *lookup = Some(Lookup::Miss);
                     flight
                 }
                 Boarding::Joined(flight) => {
                     lookups.coalesced.increment();
+                    *lookup = Some(Lookup::Coalesced);
                     flight
                 }
                 Boarding::Known(outcome) => {
                     lookups.coalesced.increment();
+                    *lookup = Some(Lookup::Coalesced);
                     return outcome;
                 }
                 Boarding::Full => {
                     lookups.refused.increment();
+                    *lookup = Some(Lookup::Refused);
                     return Err(Unavailable::Overloaded.into());
                 }
             };

@@ -57,7 +57,7 @@ pub use client_authentication::ClientAuthentication;
 pub use clock::NumericDate;
 pub use config::Config;
 pub use error::{BuildError, IntrospectionError, Unavailable};
-pub use introspector::{Accepts, CacheState, Introspector};
+pub use introspector::{Accepts, CacheState, Introspector, Lookup};
 pub use metadata::{AuthorizationServerMetadata, Issuer};
 pub use metrics::LookupCounts;
 pub use response::{ActiveToken, Inactive, Introspection};

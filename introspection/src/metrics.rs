@@ -9,6 +9,7 @@ use metrics::{Counter, Gauge, Histogram, Unit, counter, describe_counter, descri
 use metrics::{gauge, histogram};
 
 use crate::error::Unavailable;
+use crate::exchange::{ExchangeError, IssuedToken};
 use crate::response::Introspection;
 use crate::revocation::Revocation;
 
@@ -21,6 +22,7 @@ pub(crate) struct Metrics {
     pub(crate) entries: Gauge,
     pub(crate) inactive_entries: Gauge,
     introspections: Introspections,
+    exchanges: Exchanges,
     circuit_open: Gauge,
     alarms: Alarms,
 }
@@ -113,6 +115,13 @@ struct Introspections {
     seconds: Histogram,
 }
 
+struct Exchanges {
+    issued: Counter,
+    refused: Counter,
+    unavailable: Counter,
+    seconds: Histogram,
+}
+
 /// What an operator should be woken for, although each single answer could be right.
 struct Alarms {
     client_refused: Gauge,
@@ -133,6 +142,7 @@ impl Metrics {
             )
         };
         let introspection = |outcome: &'static str| counter!("phantomgate_introspections_total", "authorization_server" => name.to_owned(), "outcome" => outcome);
+        let exchange = |outcome: &'static str| counter!("phantomgate_token_exchanges_total", "authorization_server" => name.to_owned(), "outcome" => outcome);
         let entries = |state: &'static str| gauge!("phantomgate_token_cache_entries", "authorization_server" => name.to_owned(), "state" => state);
         let alarm = |alarm: &'static str| {
             let gauge = gauge!(
@@ -165,6 +175,12 @@ impl Metrics {
                 unavailable: introspection("unavailable"),
                 seconds: histogram!("phantomgate_introspection_seconds", "authorization_server" => name.to_owned()),
             },
+            exchanges: Exchanges {
+                issued: exchange("issued"),
+                refused: exchange("refused"),
+                unavailable: exchange("unavailable"),
+                seconds: histogram!("phantomgate_token_exchange_seconds", "authorization_server" => name.to_owned()),
+            },
             circuit_open,
             alarms: Alarms {
                 client_refused: alarm("client_refused"),
@@ -185,6 +201,19 @@ impl Metrics {
         }
         self.circuit_open.set(if circuit_open { 1.0 } else { 0.0 });
         self.alarms.note(answer);
+    }
+
+    /// Notes what an exchange came to.
+    pub(crate) fn exchanged(&self, outcome: &Result<IssuedToken, ExchangeError>, took: Duration) {
+        let Exchanges { issued, refused, unavailable, seconds } = &self.exchanges;
+        seconds.record(took);
+        match outcome {
+            Ok(_) => issued.increment(1),
+            Err(ExchangeError::Unavailable(_)) => unavailable.increment(1),
+            Err(
+                ExchangeError::SubjectTokenInvalid | ExchangeError::InsufficientClaims(_) | ExchangeError::Refused(_),
+            ) => refused.increment(1),
+        }
     }
 
     pub(crate) fn revoked(&self, revocation: &Revocation) {
@@ -228,6 +257,12 @@ fn describe() {
             "phantomgate_introspection_seconds",
             Unit::Seconds,
             "How long the authorization server took to answer, or to fail"
+        );
+        describe_counter!("phantomgate_token_exchanges_total", "Tokens exchanged for one for an upstream, by outcome");
+        describe_histogram!(
+            "phantomgate_token_exchange_seconds",
+            Unit::Seconds,
+            "How long the authorization server took to exchange a token, or to fail"
         );
         describe_counter!("phantomgate_token_refreshes_total", "Questions asked before an entry in use was over");
         describe_counter!("phantomgate_revocations_total", "Revocations received, by what they name");

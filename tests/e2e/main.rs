@@ -10,6 +10,7 @@
 )]
 
 mod admin;
+mod audit;
 mod authorization;
 mod authorization_servers;
 mod cache;
@@ -27,12 +28,14 @@ mod lifecycle;
 mod limits;
 mod mcp;
 mod metadata;
+mod metrics;
 mod revocation;
 mod rewriting;
 mod routing;
 mod smuggling;
 mod ssrf;
 mod streaming;
+mod telemetry;
 mod tls;
 mod token_swap;
 mod upstream_credentials;

@@ -33,6 +33,7 @@ mod browser;
 mod certificates;
 mod client;
 mod clock;
+pub mod collector;
 mod credentials;
 mod endpoint;
 mod fixtures;
@@ -53,6 +54,7 @@ pub use browser::{CODE_CHALLENGE, CODE_VERIFIER, TokenResponse, follow_redirects
 pub use certificates::{Certificates, Identity};
 pub use client::{AnswerExt, Response, within};
 pub use clock::{now, until};
+pub use collector::{Collector, Signals, attributes, hexadecimal, otlp::Span};
 pub use credentials::Credentials;
 pub use endpoint::{Behaviour, Endpoint};
 pub use fixtures::{

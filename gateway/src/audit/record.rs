@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::{Decision, Reason};
+use crate::telemetry::TraceParent;
 
 /// What is recorded of a request: as JSON, one object on one line. What is not known is left out.
 ///
@@ -21,9 +22,10 @@ pub struct AuditRecord {
     pub time: Timestamp,
     /// What the request is called in our log, and at the upstream as `x-request-id`.
     pub request_id: String,
-    /// The trace it is part of, in hexadecimal (W3C Trace Context), where it is traced.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trace_id: Option<String>,
+    /// The trace it is part of, in hexadecimal (W3C Trace Context), where requests are traced.
+    #[serde(rename = "trace_id", skip_serializing_if = "Option::is_none", serialize_with = "trace_id")]
+    #[schemars(with = "Option<String>")]
+    pub trace: Option<TraceParent>,
     /// What became of it.
     pub decision: Decision,
     /// Why.
@@ -55,6 +57,10 @@ pub struct AuditRecord {
     /// What the token is known by: the first 64 bits of its digest, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// How the token was known: from the cache (`hit`, `negative`, `stale`), by asking (`miss`), by waiting for the answer to
+    /// another request's question (`coalesced`), or not at all, because too many waited (`refused`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_lookup: Option<&'static str>,
     /// The scopes that this takes, by the route and by the rules for what its message asks for; separated by spaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scopes_required: Option<String>,
@@ -123,7 +129,7 @@ impl AuditRecord {
         tracing::info!(
             target: "audit",
             request_id = self.request_id,
-            trace_id = self.trace_id,
+            trace_id = self.trace.map(|trace| tracing::field::display(trace.trace_id)),
             decision = <&str>::from(self.decision),
             reason = <&str>::from(self.reason),
             cause = self.cause,
@@ -146,6 +152,14 @@ impl AuditRecord {
 /// The time as RFC 3339 has it.
 fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_rfc3339_micros(UNIX_EPOCH + time.since_epoch()))
+}
+
+#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+fn trace_id<S: Serializer>(trace: &Option<TraceParent>, serializer: S) -> Result<S::Ok, S::Error> {
+    match trace {
+        Some(trace) => serializer.collect_str(&trace.trace_id),
+        None => serializer.serialize_none(),
+    }
 }
 
 fn micros<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -172,7 +186,7 @@ pub(crate) mod tests {
         AuditRecord {
             time: Timestamp::from_epoch(Duration::from_micros(1_700_000_000_000_007)),
             request_id: "r-1".to_owned(),
-            trace_id: None,
+            trace: None,
             decision: Decision::Allow,
             reason: Reason::Granted,
             cause: None,
@@ -185,6 +199,7 @@ pub(crate) mod tests {
             client_id: Some("agent".to_owned()),
             subject: Some("alice".to_owned()),
             token: Some("0123456789abcdef".to_owned()),
+            token_lookup: Some("hit"),
             scopes_required: Some("users:read".to_owned()),
             scopes_granted: Some("users:read users:write".to_owned()),
             peer: Some(([127, 0, 0, 1], 40_000).into()),

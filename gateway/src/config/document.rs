@@ -1,6 +1,7 @@
 //! The configuration as people write it. These comments are the reference: the JSON Schema repeats them.
 
 mod admin;
+mod audit;
 mod authorization_server;
 mod credential;
 mod limits;
@@ -8,10 +9,12 @@ mod listener;
 mod mcp;
 mod route;
 mod rule;
+mod telemetry;
 mod tls;
 mod upstream;
 
 pub(crate) use admin::Admin;
+pub(crate) use audit::{AuditSink, AuditTo, WhenFull};
 pub(crate) use authorization_server::{
     Assertion, AssertionAlgorithm, Authentication, AuthorizationServer, Cache, Client, Endpoints, Introspection, Jwt,
     Tls,
@@ -22,6 +25,7 @@ pub(crate) use listener::{ClientCertificate, Listener, ListenerTls};
 pub(crate) use mcp::{Mcp, Sessions};
 pub(crate) use route::{Match, Route, TokenForm};
 pub(crate) use rule::Rule;
+pub(crate) use telemetry::{Otlp, Telemetry};
 pub(crate) use tls::{Protocol, UpstreamTls};
 pub(crate) use upstream::{Ejection, Endpoint, Health, Timeouts, Upstream, UpstreamLimits};
 
@@ -42,6 +46,10 @@ pub(crate) struct Document {
     pub(crate) listeners: Vec<Listener>,
     /// Where the operator's own requests are answered: health, metrics, revocations. Nowhere when left out.
     pub(crate) admin: Option<Admin>,
+    /// Where the records of requests go. When left out, each is a line of the log.
+    pub(crate) audit: Option<Vec<AuditSink>>,
+    /// OpenTelemetry: traces, and records where `audit` says so.
+    pub(crate) telemetry: Option<Telemetry>,
     /// How long requests under way may take to finish after SIGTERM.
     #[serde(default = "defaults::drain_timeout")]
     pub(crate) drain_timeout: Span,

@@ -17,6 +17,7 @@ mod matching;
 mod read;
 mod reference;
 mod resolve;
+mod telemetry;
 mod tree;
 mod values;
 
@@ -37,6 +38,7 @@ pub use findings::{ConfigError, Report};
 pub use limits::{ConnectionConfig, Per, RateConfig, RouteLimitsConfig};
 pub use listener::{ClientAuthorities, ListenerConfig, TlsConfig, TlsVersion};
 pub use matching::{HostName, HostPattern, MethodSet, PathPattern, RequestMatch};
+pub use telemetry::{AuditConfig, AuditDestination, AuditSinkConfig, CollectorConfig, SampleRatio, TracesConfig};
 pub use values::{ResourceIdentifier, WebOrigin};
 
 /// What the gateway runs on.
@@ -46,6 +48,10 @@ pub struct Config {
     pub listeners: Vec<ListenerConfig>,
     /// Where the operator's own requests are answered, if anywhere.
     pub admin: Option<AdminConfig>,
+    /// Where the records of requests go.
+    pub audit: AuditConfig,
+    /// How requests are traced, if they are.
+    pub traces: Option<TracesConfig>,
     /// How long requests under way may take to finish when the gateway is told to stop.
     pub drain_timeout: Duration,
     /// What clients' connections may take.

@@ -144,6 +144,7 @@ impl de::Error for Fault {
             text if text == "a sequence" => "a list".to_owned(),
             text if text == "a string" => "a text".to_owned(),
             text if text == "a map" => "a mapping of names".to_owned(),
+            text if text == "f64" => "a number".to_owned(),
             text => text,
         };
         let found = match found {

@@ -6,6 +6,7 @@ macro_rules! path {
     ($($step:expr),* $(,)?) => { [$($crate::config::tree::Step::from($step)),*] };
 }
 
+mod audit;
 mod authorization_server;
 mod credential;
 mod limits;
@@ -78,6 +79,7 @@ impl Resolver<'_> {
     fn config(&mut self, document: document::Document) -> Option<Config> {
         let listeners = self.listeners(&document.listeners);
         let admin = document.admin.as_ref().map(|admin| self.admin(admin, listeners.as_deref().unwrap_or_default()));
+        let observability = self.observability(&document);
         let drain_timeout = self.span(&path!["drain_timeout"], document.drain_timeout, "0s"..="1h");
         let servers: Vec<_> = document
             .authorization_servers
@@ -103,10 +105,13 @@ impl Resolver<'_> {
 
         let mut authorization_servers = servers.into_iter().collect::<Option<Vec<_>>>()?;
         let routes = routes?;
+        let (audit, traces) = observability?;
         tell_what_routes_need(&mut authorization_servers, &routes);
         Some(Config {
             listeners: listeners?,
             admin: all_or_nothing(admin)?,
+            audit,
+            traces,
             drain_timeout: drain_timeout?.0,
             limits: Arc::new(limits?),
             authorization_servers,

@@ -73,6 +73,7 @@ fn all() -> Vec<Rejection> {
         Rejection::RateLimited { per: Per::Client, retry_after: Duration::from_millis(1001) },
         Rejection::TooManyStreams,
         Rejection::ConcurrencyLimited,
+        Rejection::AuditUnavailable,
         Rejection::MetadataUnavailable(Arc::new(Unavailable::Status { status: 500, retry_after: None })),
         Rejection::Stopping,
     ];
@@ -83,6 +84,7 @@ fn all() -> Vec<Rejection> {
                 UpstreamFault::Unreachable | UpstreamFault::Tls | UpstreamFault::Timeout | UpstreamFault::Unfilterable,
             )
             | Rejection::MethodNotAllowed(_)
+            | Rejection::AuditUnavailable
             | Rejection::UnsupportedMediaType
             | Rejection::BodyTooLarge
             | Rejection::HeaderTooLarge

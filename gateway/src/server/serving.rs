@@ -72,7 +72,7 @@ impl Serving {
         if let Some(exposition) = exposition.clone() {
             background.add(async move { exposition.keep_summed_up().await });
         }
-        let in_flight = InFlight::default();
+        let in_flight = InFlight::requests();
         let subject = Subject {
             current: current.clone(),
             exposition,
@@ -122,6 +122,7 @@ impl Serving {
     pub(super) async fn reload(&mut self, file: &Path) -> Result<Reloaded, ReloadError> {
         let config = config::load(file)?;
         let previous = self.current.get();
+        previous.audit.reopen();
         if config == previous.config {
             return Ok(Reloaded { changed: false, generation: previous.generation });
         }
@@ -208,10 +209,11 @@ impl Serving {
         }
     }
 
-    /// Ends.
-    pub(super) async fn stop(mut self, how: Shutdown) {
+    /// Ends. Gives what was at work to the end.
+    pub(super) async fn stop(mut self, how: Shutdown) -> Current {
+        let current = self.current.clone();
         if how == Shutdown::Immediate {
-            return;
+            return current;
         }
         let patience = self.current.get().config.drain_timeout;
         tracing::info!(requests = self.in_flight.count(), "stopping: finishing the requests under way");
@@ -235,6 +237,7 @@ impl Serving {
             admin.end.send_replace(true);
             let _ = tokio::time::timeout(ADMIN_PATIENCE, admin.task).await;
         }
+        current
     }
 }
 
