@@ -50,6 +50,7 @@ pub mod request_target;
 pub mod respond;
 pub mod route;
 pub mod server;
+pub mod service_manager;
 pub mod signing;
 pub mod stopping;
 pub mod stopwatch;

@@ -22,6 +22,7 @@ use crate::hand_over::{self, HandOverError, Predecessor, Purpose, Sockets};
 use crate::listener::{ListenError, Listener};
 use crate::metrics::Exposition;
 use crate::reload::Reloads;
+use crate::service_manager;
 
 /// How long requests that were not finished have to be given up.
 const ABORT_PATIENCE: Duration = Duration::from_secs(1);
@@ -178,6 +179,8 @@ impl Server {
             }
             serving
         };
+        // Before the process ends that it knows.
+        service_manager::serving();
         if let Some(predecessor) = predecessor {
             predecessor.relieve();
         }
