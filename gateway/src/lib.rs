@@ -32,6 +32,8 @@ pub mod credential;
 pub mod cross_origin;
 pub mod deadline;
 pub mod delivery;
+#[cfg(test)]
+mod documentation;
 pub mod downstream;
 pub mod gateway;
 pub mod hand_over;

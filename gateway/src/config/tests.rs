@@ -194,6 +194,16 @@ fn the_routes_in_the_documentation_are_valid() {
 }
 
 #[test]
+fn the_first_configuration_in_the_documentation_is_valid() {
+    let document = include_str!("../../../docs/operations.md");
+    let (_, block) = document.split_once("```yaml\n").unwrap();
+    let (block, _) = block.split_once("```").unwrap();
+    if let Err(report) = parse_with_secrets(block) {
+        panic!("{report}");
+    }
+}
+
+#[test]
 fn every_authorization_server_in_the_documentation_is_configured_validly() {
     let document = include_str!("../../../docs/authorization-servers.md");
     let mut blocks = document.split("```yaml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0);
