@@ -349,7 +349,11 @@ impl ProxyHttp for Proxy {
             // Too late for an answer: the client sees the connection end.
             Some(rejection) if session.response_written().is_some() => context.rejected(&rejection),
             Some(rejection) => {
-                // What is left of the request is not read: the answer says that the connection ends with it.
+                // What is left of the request is not read: the answer says that the connection ends with it, which only
+                // Pingora's own session can say.
+                if let Some(slot) = context.slot.take() {
+                    slot.restore(session);
+                }
                 session.set_keepalive(None);
                 if self.refuse(session, context, &rejection).await.is_err() {
                     context.disconnected();

@@ -217,7 +217,8 @@ async fn an_upstream_that_is_down_is_502() {
 
     let answer = world.post("/mcp").bearer_auth(&token).body("{}").answer().await;
 
-    answer.assert_status(502);
+    // The connection is not used again, and says so before a client sends more on it.
+    assert_eq!(answer.assert_status(502).header("connection"), "close");
     world.gateway.logged(&["audit", "upstream_unavailable", "status=502"]).await;
 }
 
