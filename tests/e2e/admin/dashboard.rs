@@ -1,6 +1,6 @@
 //! The dashboard in a real browser, as an operator uses it.
 
-use e2e::{Answer, AnswerExt, Given, World, dashboard};
+use e2e::{Answer, AnswerExt, Given, Upstream, World, dashboard};
 use serde_json::{Value, json};
 
 /// Drives it through `steps`. Gives what they gave, once it is sure that the browser had nothing to complain of and that the
@@ -59,6 +59,61 @@ async fn a_token_that_is_revoked_from_a_decision_is_refused_at_once() {
     .await;
 
     world.get("/mcp").bearer_auth(&token).answer().await.assert_status(401);
+}
+
+#[tokio::test]
+async fn an_endpoint_is_drained_and_taken_in_again() {
+    let mut given = Given::new().await;
+    let other = Upstream::start().await;
+    given.config["upstreams"]["upstream"]["endpoints"] = json!([given.upstream.url(), other.url()]);
+    let world = given.start().await;
+    let token = world.valid_token();
+    let other_gets = async |count| {
+        let before = other.received().len();
+        for _ in 0..10 {
+            world.get("/mcp").bearer_auth(&token).answer().await.assert_status(200);
+        }
+        assert_eq!(other.received().len() - before, count);
+    };
+    other_gets(5).await;
+
+    let endpoint = other.url();
+    drive(
+        &world,
+        json!([
+            { "do": "shows", "text": "healthy" },
+            { "do": "press", "name": format!("Drain {endpoint}") },
+            { "do": "click", "text": "Drain" },
+            { "do": "shows", "text": format!("{endpoint} is draining.") },
+        ]),
+    )
+    .await;
+    other_gets(0).await;
+    drive(
+        &world,
+        json!([
+            { "do": "press", "name": format!("Resume {endpoint}") },
+            { "do": "shows", "text": format!("{endpoint} gets requests again.") },
+        ]),
+    )
+    .await;
+    other_gets(5).await;
+}
+
+#[tokio::test]
+async fn the_configuration_is_read_again_and_errors_are_shown() {
+    let mut world = World::new().await;
+    world.configure(|config| config["routes"][0]["upstream"] = json!("nowhere"));
+
+    let steps = json!([
+        { "do": "click", "text": "Reload configuration" },
+        { "do": "click", "text": "Reload" },
+        { "do": "shows", "text": "no upstream is named" },
+    ]);
+    let printed = dashboard(&json!({ "url": world.admin_url("/"), "steps": steps })).await;
+    // Browsers complain of every answer that is no success.
+    let complaints: Vec<_> = printed["complaints"].as_array().unwrap().iter().map(Value::to_string).collect();
+    assert!(complaints.iter().all(|complaint| complaint.contains("422")), "{printed}");
 }
 
 #[tokio::test]
