@@ -55,7 +55,8 @@ fn mcp_requirements_forget_no_test() {
 
 #[test]
 fn the_threat_model_names_tests_that_exist() {
-    let (named, known) = (named_tests("../docs/threat-model.md"), &functions("conformance") | &functions("e2e"));
+    let named = named_tests("../docs/threat-model.md");
+    let known = ["conformance", "e2e", "../gateway/src"].map(functions).into_iter().flatten().collect();
 
     assert!(named.len() > 50, "{named:#?}");
     let unknown: Vec<_> = named.difference(&known).collect();

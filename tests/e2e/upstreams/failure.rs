@@ -10,19 +10,26 @@ async fn an_endpoint_that_dies_under_load_and_comes_back_fails_no_request_that_m
     let (mut one, two) = (Endpoint::start().await, Endpoint::start().await);
     let settings = json!({ "ejection": { "failures": 3, "for": "200ms" } });
     let world = world(&[&one, &two], settings).await;
-    let tokens = [world.valid_token()];
+    let token = world.valid_token();
     let address = world.gateway.address();
-    let load = tokio::spawn(async move { Load::run(address, "/mcp", 8, 400, &tokens).await });
     for _ in 0..3 {
+        let tokens = [token.clone()];
+        let load = tokio::spawn(async move { Load::run(address, "/mcp", 8, 400, &tokens).await });
         one.receives(one.requests() + 50).await;
         one.die().await;
         two.receives(two.requests() + 100).await;
         one.come_back();
+
+        let load = within("the load", load).await.unwrap();
+
+        assert_eq!(load.answers.into_iter().collect::<Vec<_>>(), [(200, 3_200)]);
+        within("it to be in use again", async {
+            while states(&world).await != ["healthy", "healthy"] {
+                answered_by(&world, &token).await;
+            }
+        })
+        .await;
     }
-
-    let load = within("the load", load).await.unwrap();
-
-    assert_eq!(load.answers.into_iter().collect::<Vec<_>>(), [(200, 3_200)]);
     assert!(world.metric("phantomgate_upstream_retries_total", &[("outcome", "sent")]).await > 0.0);
 }
 
