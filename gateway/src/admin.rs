@@ -1,6 +1,6 @@
 //! The admin listener: health, metrics, what is running, and revocations, for the operator alone.
 //!
-//! It has a socket of its own, so that nothing of it can be reached where agents are. [`access`] says who may ask, [`api`]
+//! It has a socket of its own, so that nothing of it can be reached where agents are. [`access`] says who may ask, [`mod@api`]
 //! what can be asked for and how that is described, [`dashboard`] is the same for a person with a browser.
 
 mod access;

@@ -17,6 +17,8 @@
 //! 3. Every request leaves exactly one [`audit::AuditRecord`].
 //! 4. A configuration with errors is never run.
 //! 5. What a client can make us keep is bounded ([`limits`]).
+//! 6. No request is lost when the configuration changes ([`reload`]), another process takes over ([`hand_over`]), or the
+//!    gateway ends ([`stopping`]).
 
 pub mod admin;
 pub mod admission;

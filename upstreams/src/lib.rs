@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A name may stand for several addresses. Each is selected, checked and ejected for itself; weights and draining are the
-//! endpoint's. Whatever changes who gets requests makes a new [table](table), which requests only read.
+//! endpoint's. Whatever changes who gets requests makes a new [`table`], which requests only read.
 //!
 //! This crate knows no requests, no tokens and no routes. Whether a request may go anywhere is decided before it is asked
 //! where: the gateway calls [`Upstream::enter`] with a grant in its hand.
