@@ -202,12 +202,13 @@ async fn many_requests_share_a_connection_over_http_2() {
     let token = world.valid_token();
     ask(&world).await.assert_status(200);
 
-    // One after the other at first: requests that look for a connection at the same instant may each make one.
+    // One after the other: those that look for a connection at the same instant may each make one.
     let release = world.upstream.hold();
-    let mut answers = vec![tokio::spawn(world.get("/mcp").bearer_auth(&token).answer())];
-    world.upstream.receives(2).await;
-    answers.extend((0..20).map(|_| tokio::spawn(world.get("/mcp").bearer_auth(&token).answer())));
-    world.upstream.receives(22).await;
+    let mut answers = Vec::new();
+    for number in 2..22 {
+        answers.push(tokio::spawn(world.get("/mcp").bearer_auth(&token).answer()));
+        world.upstream.receives(number).await;
+    }
     release.send(true).unwrap();
     for answer in answers {
         answer.await.unwrap().assert_status(200);
