@@ -145,6 +145,9 @@ impl de::Error for Fault {
             text if text == "a string" => "a text".to_owned(),
             text if text == "a map" => "a mapping of names".to_owned(),
             text if text == "f64" => "a number".to_owned(),
+            text if text == "a boolean" => "true or false".to_owned(),
+            text if ["u16", "u32", "u64", "usize"].contains(&text.as_str()) => "a whole number".to_owned(),
+            text if text.starts_with("a nonzero ") => "a whole number above 0".to_owned(),
             text => text,
         };
         let found = match found {
