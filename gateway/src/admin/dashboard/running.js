@@ -65,15 +65,13 @@ export async function loadRoutes() {
   show(byId('routes'), table('All routes', ['Route', 'Match', 'Upstream', 'Asks for', 'Upstream gets'], routes.map(routeRow)));
 }
 
-function routeRow(route) {
-  const { name, upstream, match = route, protection, public: isPublic = !protection, mcp = route.mcp_revisions } = route;
-  const { scopes, credential } = protection ?? route;
-  const matched = `${(match.methods ?? []).join(', ')} ${match.host ?? '*'}${match.path}${match.exact ? ' (exactly)' : ''}`;
+function routeRow({ name, host, path, exact, methods, upstream, protection, mcp_revisions: revisions }) {
+  const matched = `${(methods ?? []).join(', ')} ${host ?? '*'}${path}${exact ? ' (exactly)' : ''}`.trim();
   return element('tr', {},
-    element('td', {}, name, mcp ? element('span', { class: 'tag' }, 'MCP') : null),
-    element('td', { class: 'long', title: matched }, matched.trim()), element('td', {}, upstream),
-    element('td', {}, isPublic ? badge('public') : scopes.join(' ') || 'a token'),
-    element('td', {}, isPublic ? 'nothing' : words(credential.kind ?? credential)));
+    element('td', {}, name, revisions ? element('span', { class: 'tag' }, 'MCP') : null),
+    element('td', { class: 'long', title: matched }, matched), element('td', {}, upstream),
+    element('td', {}, protection ? protection.scopes.join(' ') || 'a token' : badge('public')),
+    element('td', {}, protection ? words(protection.credential) : 'nothing'));
 }
 
 const words = (name) => name.replaceAll('_', ' ');
