@@ -14,6 +14,7 @@ use std::time::Duration;
 use phantomgate_introspection::NumericDate;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use self::serving::Serving;
 use crate::config::{AdminConfig, Config, ListenerConfig};
@@ -187,8 +188,10 @@ impl Server {
         if let Some(file) = file.clone() {
             serving.also(reloads.keep(file));
         }
+        let mut handing_over: Option<JoinHandle<()>> = None;
         let how = loop {
             tokio::select! {
+                biased; // who has handed over ends, and does nothing else any more
                 how = &mut shutdown => break how,
                 Some(()) = successor.recv() => break Shutdown::Graceful,
                 Some(request) = requested.recv(), if file.is_some() => {
@@ -196,10 +199,15 @@ impl Server {
                     request.answer(serving.reload(file).await);
                 }
                 _ = upgrade.recv(), if file.is_some() => {
+                    // Two that both took over would both stay.
+                    if handing_over.as_ref().is_some_and(|under_way| !under_way.is_finished()) {
+                        tracing::warn!("another process is being started already");
+                        continue;
+                    }
                     tracing::info!("starting another process to hand over to");
                     let sockets = serving.sockets();
                     let handed_over = handed_over.clone();
-                    tokio::task::spawn_blocking(move || {
+                    handing_over = Some(tokio::task::spawn_blocking(move || {
                         let sockets = sockets.map_err(HandOverError::from);
                         match sockets.and_then(|sockets| hand_over::hand_over(&sockets)) {
                             Ok(process) => {
@@ -209,7 +217,7 @@ impl Server {
                             }
                             Err(error) => tracing::error!(%error, "not handed over; this process goes on"),
                         }
-                    });
+                    }));
                 }
             }
         };

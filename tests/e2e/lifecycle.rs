@@ -307,6 +307,20 @@ async fn a_process_that_does_not_come_to_serve_takes_nothing_over() {
     assert_eq!(status(&world, &token).await, 200);
 }
 
+#[tokio::test]
+async fn who_is_asked_again_while_handing_over_starts_no_second_process() {
+    let mut world = World::new().await;
+
+    world.gateway.ask_to_hand_over();
+    world.gateway.logged(&["starting another process"]).await;
+    world.gateway.ask_to_hand_over();
+    let (_successor, ended) = world.gateway.hands_over().await;
+
+    assert!(ended.success());
+    assert_eq!(world.gateway.log().matches("starting another process").count(), 1);
+    world.admin("/readyz").answer().await.assert_status(200);
+}
+
 // --- the end ----------------------------------------------------------------------------------------------------------
 
 #[tokio::test]
