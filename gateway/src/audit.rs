@@ -12,6 +12,7 @@ pub use recent::{Entry, Recent};
 #[cfg(test)]
 pub(crate) use record::tests::record;
 pub use record::{AuditRecord, Latency};
+pub(crate) use record::{bounded, bounded_share};
 pub use sink::AuditError;
 
 use std::sync::Arc;

@@ -108,6 +108,9 @@ impl HttpServerApp for Served {
         if let Some(stream) = session.stream().and_then(WatchedStream::of) {
             stream.awaits_request();
         }
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(0)); // for ever: the stream itself ends waits for a request
+        }
         session.set_read_timeout(Some(self.config.body_timeout));
         if session.as_http2().is_some() {
             // That a stream is not read while others are, only Pingora sees.
@@ -119,9 +122,8 @@ impl HttpServerApp for Served {
                 return reused;
             }
             let session = REQUEST.with(|request| request.finished.lock().take())?;
-            let settings = HttpPersistentSettings::for_session(&session);
-            let stream = session.finish().await.ok().flatten()?;
-            Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+            // In a box, or every request would carry about what only this one needs.
+            Box::pin(use_again(session)).await
         };
         let serve = async {
             tokio::select! {
@@ -146,6 +148,13 @@ impl HttpServerApp for Served {
         options.max_local_error_reset_streams(Some(H2_LOCAL_RESETS));
         Some(options)
     }
+}
+
+/// Gets the connection of a finished request ready for the next.
+async fn use_again(session: HttpSession) -> Option<ReusedHttpStream> {
+    let settings = HttpPersistentSettings::for_session(&session);
+    let stream = session.finish().await.ok().flatten()?;
+    Some(ReusedHttpStream::from_reusable_stream(stream, settings))
 }
 
 /// Resolves when the listener has stopped, and the connection goes on waiting for a request.

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::{Method, Uri, Version, request};
 use phantomgate_introspection::clock::Timestamp;
-use phantomgate_introspection::{CachedToken, Lookup};
+use phantomgate_introspection::{CachedToken, Lookup, ScopeSet};
 use phantomgate_mcp::{Id, Messages};
 use phantomgate_upstreams::Visit;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::audit::{Audit, AuditRecord, Decision, Latency, Reason};
+use crate::audit::{Audit, AuditRecord, Decision, Latency, Reason, bounded, bounded_share};
 use crate::authorize::Grant;
 use crate::downstream::Slot;
 use crate::gateway::Gateway;
@@ -29,7 +29,7 @@ use crate::upstream_credential::{DerivedCredentials, UpstreamCredential};
 /// The context of one request.
 pub struct RequestContext {
     /// What the request is called in our log and at the upstream.
-    pub request_id: String,
+    pub request_id: Uuid,
     /// Its route, once found.
     pub route: Option<Arc<Route>>,
     /// The proof that it may pass, once there is one, and what it entitles to.
@@ -93,7 +93,7 @@ impl RequestContext {
     /// The context of a request that begins now, on `gateway`.
     pub fn new(in_flight: &InFlight, gateway: &Gateway) -> Self {
         Self {
-            request_id: Uuid::new_v4().to_string(),
+            request_id: Uuid::new_v4(),
             route: None,
             admitted: None,
             token: None,
@@ -175,27 +175,27 @@ impl RequestContext {
         let active = token.map(|token| token.active());
         AuditRecord {
             time: Timestamp::now().before(latency.total),
-            request_id: self.request_id.clone(),
+            request_id: self.request_id,
             trace: self.trace.as_ref().map(RequestTrace::position),
             decision,
             reason,
-            cause: self.outcome.as_ref().and_then(|outcome| outcome.cause.as_deref()).map(bounded),
+            cause: self.outcome.as_ref().and_then(|outcome| outcome.cause.as_deref()).map(text),
             status: self.status,
             route: route.map(|route| route.name.clone()),
-            method: bounded(arrival.method.as_str()),
-            path: bounded(arrival.uri.path()),
-            mcp_method: self.mcp.method().map(bounded),
-            mcp_name: self.mcp.name().map(bounded),
-            client_id: active.and_then(|active| active.client_id.as_deref()).map(bounded),
-            subject: active.and_then(|active| active.subject.as_deref()).map(bounded),
-            token: token.map(|token| token.digest().to_string()),
+            method: arrival.method.clone(),
+            path: text(arrival.uri.path()),
+            mcp_method: self.mcp.method().map(text),
+            mcp_name: self.mcp.name().map(text),
+            client_id: active.and_then(|active| active.client_id.as_ref()).map(bounded_share),
+            subject: active.and_then(|active| active.subject.as_ref()).map(bounded_share),
+            token: token.map(|token| token.digest()),
             token_lookup: self.token_lookup.map(<&str>::from),
             scopes_required: route.and_then(|route| scopes_required(route, self.mcp.messages.as_ref())),
-            scopes_granted: active.map(|active| bounded(&active.scope.to_string())),
+            scopes_granted: active.map(|active| active.scope.clone()),
             peer: arrival.peer,
             protocol: protocol(arrival.version),
-            upstream: route.filter(|_| self.visit.is_some()).map(|route| route.upstream.name().to_owned()),
-            endpoint: self.visit.as_ref().and_then(Visit::authority).map(|authority| authority.to_string()),
+            upstream: route.filter(|_| self.visit.is_some()).map(|route| route.upstream.config().name.clone()),
+            endpoint: self.visit.as_ref().and_then(Visit::authority).cloned(),
             retries: self.visit.as_ref().map_or(0, |visit| visit.attempts().saturating_sub(1)),
             bytes_received: self.body_bytes.0,
             bytes_sent: self.body_bytes.1,
@@ -240,13 +240,12 @@ impl Drop for RequestContext {
 }
 
 /// The scopes that a request takes, as far as that is known: those of the rules only where its message was read.
-fn scopes_required(route: &Route, messages: Option<&Messages>) -> Option<String> {
+fn scopes_required(route: &Route, messages: Option<&Messages>) -> Option<ScopeSet> {
     let scopes = &route.protection.as_ref()?.scopes;
-    let scopes = match (&route.mcp, messages) {
-        (Some(mcp), Some(messages)) => mcp.policy.needed(messages, Some(scopes)).to_string(),
-        _ => scopes.to_string(),
-    };
-    Some(bounded(&scopes))
+    Some(match (&route.mcp, messages) {
+        (Some(mcp), Some(messages)) => mcp.policy.needed(messages, Some(scopes)),
+        _ => scopes.clone(),
+    })
 }
 
 /// The protocol as it is named on the wire.
@@ -258,13 +257,8 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-/// The beginning of a text, for the record: a client decides how long a path is, but not how long our log gets.
-fn bounded(text: &str) -> String {
-    const LONGEST: usize = 256;
-    match text.get(..text.floor_char_boundary(LONGEST)) {
-        Some(start) if start.len() < text.len() => format!("{start}\u{2026}"),
-        _ => text.to_owned(),
-    }
+fn text(text: &str) -> String {
+    bounded(text).into_owned()
 }
 
 /// Counts what is under way, requests or connections, so that the end of the last one can be waited for.
@@ -327,12 +321,6 @@ impl Drop for UnderWay {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_cut_off_shows_it() {
-        assert_eq!(bounded(&"a".repeat(256)), "a".repeat(256));
-        assert_eq!(bounded(&"é".repeat(200)), format!("{}…", "é".repeat(128)));
-    }
 
     #[tokio::test]
     async fn idle_is_reached_when_the_last_request_ends() {

@@ -1,115 +1,174 @@
-//! When an upstream's answer must have begun, and when it must have ended. Pingora has one timeout for every read from an
-//! upstream, which must be as long as the longest silence in a stream: an answer that never begins needs a clock of ours.
+//! When an upstream's answer must have begun, must go on, and must have ended. Pingora has one timeout for every read from an
+//! upstream, and sets a timer for each; here one clock of the client's connection knows all three.
 
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use pingora::{Error, ErrorType};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 /// What an error says when no answer has begun in time.
 pub const NO_ANSWER: ErrorType = ErrorType::Custom("no answer in time");
+
+/// What an error says when an answer was silent for too long.
+pub const TOO_QUIET: ErrorType = ErrorType::Custom("answer paused too long");
 
 /// What an error says when an answer was not at its end in time.
 pub const TOO_LONG: ErrorType = ErrorType::Custom("answer took too long");
 
 /// How long an answer may take.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Spans {
     /// From the end of the request to the beginning of the answer.
-    pub first_byte: Option<Duration>,
+    pub first_byte: Duration,
+    /// From one part of the answer to the next.
+    pub pause: Duration,
     /// To the end of the answer, unless it is an event stream.
     pub until: Option<Instant>,
 }
 
 /// The deadline of one request.
 #[derive(Debug, Default)]
-pub struct Deadline {
-    /// Since when an answer is waited for, and how long that may take.
-    answer: Option<(Instant, Duration)>,
-    until: Option<Instant>,
-    /// Set when somebody waits.
-    sleep: Option<Pin<Box<Sleep>>>,
+pub struct Deadline(Option<Waiting>);
+
+#[derive(Debug)]
+struct Waiting {
+    spans: Spans,
+    /// Since when nothing has come.
+    since: Instant,
+    has_begun: bool,
 }
 
 impl Deadline {
     /// The request is sent, or sent again, at the time `now`.
     pub fn start(&mut self, spans: Spans, now: Instant) {
-        self.answer = spans.first_byte.map(|first_byte| (now, first_byte));
-        self.until = spans.until;
-        self.wind();
+        self.0 = Some(Waiting { spans, since: now, has_begun: false });
     }
 
-    /// A part of the request was read from the client at the time `now`: the upstream cannot answer before it has all of it.
-    pub fn request_goes_on(&mut self, now: Instant) {
-        if let Some((since, _)) = &mut self.answer {
-            *since = now;
-            self.wind();
+    /// A part of the request or of the answer has come at the time `now`. The upstream cannot answer before it has all of the
+    /// request.
+    pub fn goes_on(&mut self, now: impl FnOnce() -> Instant) {
+        if let Some(waiting) = &mut self.0 {
+            waiting.since = now();
         }
     }
 
     /// The answer begins.
     pub fn answer_begins(&mut self, is_event_stream: bool) {
-        self.answer = None;
-        if is_event_stream {
-            self.until = None;
-        }
-        self.wind();
-    }
-
-    /// When it is, and what is wrong then.
-    fn next(&self) -> Option<(Instant, ErrorType)> {
-        let answer = self.answer.map(|(since, first_byte)| (since + first_byte, NO_ANSWER));
-        let end = self.until.map(|until| (until, TOO_LONG));
-        answer.into_iter().chain(end).min_by_key(|(at, _)| *at)
-    }
-
-    fn wind(&mut self) {
-        match (self.next(), &mut self.sleep) {
-            (Some((at, _)), Some(sleep)) => sleep.as_mut().reset(at.into()),
-            (None, sleep) => *sleep = None,
-            (Some(_), None) => {}
+        if let Some(waiting) = &mut self.0 {
+            waiting.has_begun = true;
+            waiting.spans.until = waiting.spans.until.filter(|_| !is_event_stream);
         }
     }
 
-    /// Resolves when the deadline has passed; never where there is none.
-    pub async fn passed(&mut self) -> Box<Error> {
-        let Some((at, kind)) = self.next() else { return std::future::pending().await };
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
-        sleep.await;
-        Error::explain(kind, "the upstream took too long").into_up()
+    /// The request is over.
+    pub fn end(&mut self) {
+        self.0 = None;
+    }
+
+    /// When the answer must be at its end, whoever it waits for.
+    pub fn end_of_answer(&self) -> Option<Instant> {
+        self.0.as_ref()?.spans.until
+    }
+
+    /// When the upstream has had its time, and what is wrong then.
+    pub fn next(&self) -> Option<(Instant, ErrorType)> {
+        let Waiting { spans, since, has_begun } = self.0.as_ref()?;
+        let pause = if *has_begun { (*since + spans.pause, TOO_QUIET) } else { (*since + spans.first_byte, NO_ANSWER) };
+        spans.until.filter(|until| *until < pause.0).map(|until| (until, TOO_LONG)).or(Some(pause))
+    }
+}
+
+/// The error that says that a deadline of this `kind` has passed.
+pub fn passed(kind: ErrorType) -> Box<Error> {
+    Error::explain(kind, "the upstream took too long").into_up()
+}
+
+/// A timer that is kept from one wait to the next. That a deadline moves on costs nothing: the timer is set anew when it would
+/// ring too late, or has rung too early.
+#[derive(Debug, Default)]
+pub struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Timer {
+    /// Ready when `deadline` has passed.
+    pub fn poll(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(context));
+            if sleep.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use super::*;
 
     fn seconds(count: u64) -> Duration {
         Duration::from_secs(count)
     }
 
+    fn started(until: Option<u64>) -> (Deadline, Instant) {
+        let (mut deadline, now) = (Deadline::default(), Instant::now());
+        let until = until.map(|until| now + seconds(until));
+        deadline.start(Spans { first_byte: seconds(5), pause: seconds(10), until }, now);
+        (deadline, now)
+    }
+
     #[test]
     fn an_answer_is_waited_for_from_the_last_part_of_the_request_on() {
-        let (mut deadline, now) = (Deadline::default(), Instant::now());
-        assert_eq!(deadline.next(), None);
-        deadline.start(Spans { first_byte: Some(seconds(5)), until: Some(now + seconds(7)) }, now);
+        let (mut deadline, now) = started(Some(7));
         assert_eq!(deadline.next(), Some((now + seconds(5), NO_ANSWER)));
-        deadline.request_goes_on(now + seconds(1));
+        deadline.goes_on(|| now + seconds(1));
         assert_eq!(deadline.next(), Some((now + seconds(6), NO_ANSWER)));
-        deadline.request_goes_on(now + seconds(3));
+        deadline.goes_on(|| now + seconds(3));
         assert_eq!(deadline.next(), Some((now + seconds(7), TOO_LONG)));
     }
 
     #[test]
-    fn an_answer_must_end_in_time_unless_it_is_an_event_stream() {
-        let (mut deadline, now) = (Deadline::default(), Instant::now());
-        let spans = Spans { first_byte: Some(seconds(5)), until: Some(now + seconds(7)) };
-        deadline.start(spans, now);
+    fn an_answer_may_pause_and_must_end_in_time_unless_it_is_an_event_stream() {
+        let (mut deadline, now) = started(Some(15));
         deadline.answer_begins(false);
-        assert_eq!(deadline.next(), Some((now + seconds(7), TOO_LONG)));
-        deadline.start(spans, now);
+        assert_eq!(deadline.next(), Some((now + seconds(10), TOO_QUIET)));
+        deadline.goes_on(|| now + seconds(6));
+        assert_eq!(deadline.next(), Some((now + seconds(15), TOO_LONG)));
         deadline.answer_begins(true);
+        assert_eq!(deadline.next(), Some((now + seconds(16), TOO_QUIET)));
+    }
+
+    #[test]
+    fn where_nothing_is_waited_for_there_is_no_deadline() {
+        let mut deadline = Deadline::default();
+        deadline.goes_on(Instant::now);
+        deadline.answer_begins(false);
         assert_eq!(deadline.next(), None);
+        let (mut deadline, _) = started(None);
+        deadline.end();
+        assert_eq!(deadline.next(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_rings_when_the_last_deadline_passes_wherever_it_was_moved() {
+        let (mut timer, began) = (Timer::default(), Instant::now());
+        let mut ring = async |after| {
+            let deadline = began + seconds(after);
+            poll_fn(|context| timer.poll(deadline, context)).await;
+            began.elapsed().as_secs()
+        };
+        assert_eq!(ring(3).await, 3);
+        assert!(tokio::time::timeout(seconds(1), ring(8)).await.is_err());
+        assert_eq!(ring(20).await, 20);
+        assert!(tokio::time::timeout(seconds(1), ring(90)).await.is_err());
+        assert_eq!(ring(30).await, 30);
+        assert_eq!(ring(29).await, 30);
     }
 }

@@ -16,8 +16,8 @@ use parking_lot::{Condvar, Mutex};
 
 use self::queue::Queue;
 
-/// How many are delivered at once.
-const BATCH: usize = 512;
+/// How long a delivery lets items gather before the next one.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// How long a failed delivery is left alone before it is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -186,15 +186,16 @@ struct Worker<T> {
 
 impl<T> Worker<T> {
     fn run(self, mut destination: impl Destination<T>) {
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut batch = Vec::with_capacity(Queue::<T>::MANY);
         loop {
-            let next = self.queue.take(BATCH, &mut batch);
+            let next = self.queue.take(&mut batch);
             if next.reopen {
                 destination.reopen();
             }
             if !batch.is_empty() {
                 self.deliver(&mut destination, &batch);
                 batch.clear();
+                self.queue.gather(GATHER);
             } else if next.is_last {
                 break;
             }

@@ -1,21 +1,22 @@
 //! The client's side of a request that needs more than being passed on.
 //!
 //! Pingora moves bytes between client and upstream by itself, and asks us at few points only. [`Downstream`] stands where
-//! Pingora's own session to the client stood, does all that this does, and four things more:
+//! Pingora's own session to the client stood, does all that this does, and some things more:
 //!
 //! - it hands over, as often as it is asked, a request body that has been read already (an MCP message is judged before
 //!   the upstream hears of the request; what goes there are the very bytes that were judged),
 //! - it leads an answer through a filter (lists show what the caller may use),
 //! - it ends an event stream when its token ends, whether anything is being sent or not,
-//! - it gives up an answer that does not begin, or end, in time,
-//! - it waits so long, and no longer, for the rest of a body over HTTP/2.
+//! - over HTTP/2, it gives up an answer that does not begin, go on or end in time (over HTTP/1.1 the connection does that:
+//!   [`limits::stream`](crate::limits::stream)), and waits so long, and no longer, for the rest of a body.
 //!
 //! Requests that need none of this never meet it. When a request is over, [`Slot::restore`] puts Pingora's session back,
 //! so that the connection can serve the next.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::future::poll_fn;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -33,9 +34,11 @@ use pingora::protocols::http::server::Session as HttpSession;
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
+use tokio::time::Instant;
 
 use crate::connection;
-use crate::deadline::{Deadline, Spans};
+use crate::deadline::{self, Deadline, Spans, Timer};
+use crate::limits::stream::WatchedStream;
 use crate::respond::is_event_stream;
 
 /// What an error says that ends a stream whose token has ended.
@@ -89,6 +92,7 @@ impl Slot {
             boundary: EventBoundary::default(),
             stream_end: None,
             deadline: Deadline::default(),
+            timer: Timer::default(),
             is_plain: true,
             is_cut: false,
         };
@@ -132,7 +136,9 @@ struct Downstream {
     boundary: EventBoundary,
     /// There while the answer is an event stream with an end. In a lock because it must be `Sync`; it is never locked.
     stream_end: Option<Mutex<StreamEnd>>,
+    /// Of an answer over HTTP/2.
     deadline: Deadline,
+    timer: Timer,
     /// The answer goes out as it is read by its client: an event of ours can be put in.
     is_plain: bool,
     /// The stream has been ended; nothing more may follow.
@@ -148,7 +154,7 @@ impl Drop for Downstream {
 impl Downstream {
     /// What is to be done is known when the answer begins.
     fn begin(&mut self, header: &mut ResponseHeader) -> Result<()> {
-        self.deadline.answer_begins(is_event_stream(header));
+        self.answer_begins(is_event_stream(header));
         self.stream_end = self.slot.0.stream_end.lock().take().map(Mutex::new);
         self.is_plain = !header.headers.contains_key(header::CONTENT_ENCODING);
         // An error is passed on as it is: clients look at what it says.
@@ -170,9 +176,35 @@ impl Downstream {
 
     /// A deadline that was set since counts from now on.
     fn start_deadline(&mut self) {
-        if let Some(spans) = self.slot.0.deadline.lock().take() {
-            self.deadline.start(spans, Instant::now());
+        let Some(spans) = self.slot.0.deadline.lock().take() else { return };
+        match self.watched() {
+            Some(stream) => stream.awaits_answer(spans),
+            None => self.deadline.start(spans, Instant::now()),
         }
+    }
+
+    fn answer_begins(&mut self, is_event_stream: bool) {
+        match self.watched() {
+            Some(stream) => stream.answer_begins(is_event_stream),
+            None => self.deadline.answer_begins(is_event_stream),
+        }
+    }
+
+    fn goes_on(&mut self) {
+        match self.watched() {
+            Some(stream) => stream.answer_goes_on(),
+            None => self.deadline.goes_on(Instant::now),
+        }
+    }
+
+    /// The connection, where it looks after deadlines itself.
+    fn watched(&self) -> Option<&WatchedStream> {
+        self.inner.stream().and_then(WatchedStream::of)
+    }
+
+    /// What `error` is about, where the connection knows it better.
+    fn explained(&self, error: Box<Error>) -> Box<Error> {
+        self.watched().and_then(WatchedStream::missed).map_or(error, deadline::passed)
     }
 
     fn filter(&mut self, chunk: Option<Bytes>, end: bool) -> Result<Option<Bytes>> {
@@ -254,6 +286,13 @@ async fn ended(end: &mut Option<Mutex<StreamEnd>>) -> Bytes {
     }
 }
 
+/// Resolves when `deadline` has passed; never where there is none.
+async fn passed(deadline: &Deadline, timer: &mut Timer) -> Box<Error> {
+    let Some((at, kind)) = deadline.next() else { return std::future::pending().await };
+    poll_fn(|context| timer.poll(at, context)).await;
+    deadline::passed(kind)
+}
+
 /// Resolves after `patience`; never where there is none.
 async fn pause(patience: Option<Duration>) {
     match patience {
@@ -289,14 +328,14 @@ impl CustomSession for Downstream {
         let no_body_expected = no_body_expected || self.body.is_some();
         let patience = self.patience.filter(|_| !no_body_expected && !self.inner.is_body_done());
         let body = tokio::select! {
-            body = self.inner.read_body_or_idle(no_body_expected) => body,
+            body = self.inner.read_body_or_idle(no_body_expected) => body.map_err(|error| self.explained(error)),
             () = pause(patience) => {
                 return Err(Error::explain(ErrorType::ReadTimedout, "a pause in the body").into_down());
             }
             last_event = ended(&mut self.stream_end) => return Err(self.cut(last_event).await),
-            error = self.deadline.passed() => return Err(error),
+            error = passed(&self.deadline, &mut self.timer) => return Err(error),
         };
-        self.deadline.request_goes_on(Instant::now());
+        self.goes_on();
         body
     }
 
@@ -340,10 +379,11 @@ impl CustomSession for Downstream {
             return Err(cut_error());
         }
         let tasks = self.filter_tasks(tasks)?;
+        self.goes_on();
         tokio::select! {
             biased;
-            done = self.inner.response_duplex_vec(tasks) => return done,
-            error = self.deadline.passed() => {
+            done = self.inner.response_duplex_vec(tasks) => return done.map_err(|error| self.explained(error)),
+            error = passed(&self.deadline, &mut self.timer) => {
                 self.is_cut = true;
                 return Err(error);
             }

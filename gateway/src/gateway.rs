@@ -255,7 +255,7 @@ impl<'a> Previous<'a> {
         Self {
             gateway,
             authorization_servers: authorization_servers.iter().map(|server| server.name.as_str()).zip(0..).collect(),
-            upstreams: upstreams.iter().map(|upstream| upstream.name.as_str()).zip(0..).collect(),
+            upstreams: upstreams.iter().map(|upstream| &*upstream.name).zip(0..).collect(),
             routes: routes.iter().map(|route| route.name.as_str()).zip(0..).collect(),
         }
     }
@@ -310,7 +310,7 @@ impl Parts<'_> {
         let protection = route.protection.as_ref().map(|protection| self.protection(route, protection)).transpose()?;
         let before = self.previous.and_then(|previous| previous.route(&route.name));
         Ok(Arc::new(Route {
-            name: route.name.clone(),
+            name: route.name.as_str().into(),
             matches: route.matches.clone(),
             rewrite: route.rewrite.clone(),
             upstream: upstream.clone(),

@@ -192,7 +192,7 @@ impl ProxyHttp for Proxy {
         let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
         context.begin(session.req_header(), peer);
         context.client_certificate = ClientCertificate::of(session).cloned();
-        if let Some(stream) = session.stream().and_then(WatchedStream::of) {
+        if let Some(stream) = WatchedStream::of_session(session) {
             stream.head_is_whole();
         }
         Ok(())
@@ -267,7 +267,7 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         let Admitted { grant, credential } = context.admitted.as_ref().ok_or_else(no_grant)?;
         let authority = context.visit.as_ref().and_then(Visit::authority).ok_or_else(no_grant)?;
-        token_swap::swap(grant, credential, authority, &context.request_id, header)?;
+        token_swap::swap(grant, credential, authority, context.request_id, header)?;
         rewrite::request(grant.route(), header)?;
         if let Some(trace) = &context.trace {
             trace.propagate(header)?;
@@ -290,7 +290,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         context: &mut RequestContext,
     ) -> Result<()> {
-        visit::answered(context);
+        visit::answered(session, context, response);
         let Some(Admitted { grant, .. }) = &context.admitted else { return Err(no_grant()) };
         if !response.status.is_informational() {
             context.stopwatch.enter(Stage::Answer);
@@ -400,7 +400,7 @@ fn fault(error: &Error) -> Option<Rejection> {
         (_, etype) if *etype == BODY_TOO_LARGE => Rejection::BodyTooLarge,
         (_, etype) if *etype == TOO_MANY_STREAMS => Rejection::TooManyStreams,
         (_, etype) if *etype == visit::OVERLOADED => Rejection::UpstreamOverloaded,
-        (_, etype) if *etype == deadline::NO_ANSWER || *etype == deadline::TOO_LONG => {
+        (_, etype) if [deadline::NO_ANSWER, deadline::TOO_QUIET, deadline::TOO_LONG].contains(etype) => {
             Rejection::UpstreamUnavailable(UpstreamFault::Timeout)
         }
         (_, etype) if *etype == UNFILTERABLE => Rejection::UpstreamUnavailable(UpstreamFault::Unfilterable),

@@ -22,7 +22,7 @@ pub use table::RouteTable;
 /// One route, with all that it needs to serve a request.
 pub struct Route {
     /// Its name in the audit.
-    pub name: String,
+    pub name: Arc<str>,
     /// The requests it is for.
     pub matches: RequestMatch,
     /// What stands in place of the matched path at the upstream, exact where that is; the path stays when there is nothing.
@@ -86,7 +86,7 @@ pub(crate) mod testing {
         let named = config.routes.iter().zip(routes);
         named
             .map(|(route, name)| Route {
-                name: (*name).to_owned(),
+                name: (*name).into(),
                 matches: route.matches.clone(),
                 rewrite: route.rewrite.clone(),
                 upstream: upstream.clone(),

@@ -5,6 +5,7 @@
 
 use http::{HeaderName, header};
 use pingora::http::RequestHeader;
+use uuid::Uuid;
 
 use crate::authorize::Grant;
 use crate::cross_origin;
@@ -21,7 +22,7 @@ pub fn swap(
     granted: &Grant,
     credential: &UpstreamCredential,
     authority: &str,
-    request_id: &str,
+    request_id: Uuid,
     header: &mut RequestHeader,
 ) -> pingora::Result<()> {
     let untrusted: Vec<HeaderName> =
@@ -40,7 +41,7 @@ pub fn swap(
     }
     header.insert_header(header::HOST, authority)?;
     use_origin_form(header)?;
-    header.insert_header(REQUEST_ID, request_id)
+    header.insert_header(REQUEST_ID, request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes())
 }
 
 /// Of a whole URL only the path was decided on, and only that goes on; Pingora would send it as it came.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use phantomgate_upstreams::{HashBy, NoTarget, Upstream, Visit};
+use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result, RetryType};
@@ -11,8 +12,10 @@ use crate::authorize::Grant;
 use crate::context::{Admitted, RequestContext};
 use crate::deadline::{self, Spans};
 use crate::downstream::{Duties, Slot};
+use crate::limits::stream::WatchedStream;
 use crate::mcp::SESSION_ID;
 use crate::proxy::no_grant;
+use crate::respond::is_event_stream;
 
 /// What an error says when the upstream has as many requests as it may have.
 pub const OVERLOADED: ErrorType = ErrorType::Custom("upstream overloaded");
@@ -32,11 +35,14 @@ pub fn next(session: &mut Session, context: &mut RequestContext) -> Result<HttpP
     let place = context.mcp.session.as_ref().and_then(|session| session.place.as_ref());
     let peer = visit.next(key.as_deref(), place).map_err(refused)?;
     let timeouts = &upstream.config().timeouts;
-    let first_byte = Some(timeouts.first_byte).filter(|first_byte| *first_byte < timeouts.idle_stream);
-    if first_byte.is_some() || timeouts.total.is_some() {
-        let until = timeouts.total.map(|total| visit.began() + total);
-        let slot = context.slot.get_or_insert_with(|| Slot::install(session, Duties::default()));
-        slot.set_deadline(Spans { first_byte, until });
+    let spans = Spans {
+        first_byte: timeouts.first_byte,
+        pause: timeouts.idle_stream,
+        until: timeouts.total.map(|total| (visit.began() + total).into()),
+    };
+    match (&context.slot, WatchedStream::of_session(session)) {
+        (None, Some(stream)) => stream.awaits_answer(spans),
+        _ => context.slot.get_or_insert_with(|| Slot::install(session, Duties::default())).set_deadline(spans),
     }
     Ok(peer)
 }
@@ -68,9 +74,12 @@ pub fn connected(context: &RequestContext, is_reused: bool) {
 }
 
 /// Notes that an answer has begun.
-pub fn answered(context: &mut RequestContext) {
+pub fn answered(session: &Session, context: &mut RequestContext, response: &ResponseHeader) {
     if let Some(visit) = &mut context.visit {
         visit.answered();
+    }
+    if let Some(stream) = WatchedStream::of_session(session).filter(|_| !response.status.is_informational()) {
+        stream.answer_begins(is_event_stream(response));
     }
 }
 
@@ -83,6 +92,9 @@ pub fn failed_to_connect(context: &mut RequestContext, error: &mut Error) {
 /// Notes that something went wrong once a connection stood, and decides whether the request is sent again: only when its
 /// method is idempotent (RFC 9110 §9.2.2), all of it is still at hand, and nothing of an answer has arrived.
 pub fn failed(session: &Session, context: &mut RequestContext, error: &mut Error, is_reused: bool) {
+    if let Some(missed) = WatchedStream::of_session(session).and_then(WatchedStream::missed) {
+        *error = *deadline::passed(missed);
+    }
     let was_idle = is_reused && matches!(error.retry, RetryType::ReusedOnly);
     let would_be_retried = matches!(error.retry, RetryType::Decided(true));
     error.set_retry(false);

@@ -4,6 +4,8 @@
 //! Real servers write the same fact in several ways. They are made one here, after the table in [`vendor`](crate::vendor),
 //! so that nothing behind this module has to know.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
@@ -31,9 +33,9 @@ pub enum Introspection {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ActiveToken {
     /// `sub`, or `username` where there is no `sub`.
-    pub subject: Option<String>,
+    pub subject: Option<Arc<str>>,
     /// `client_id`, or what some servers call it.
-    pub client_id: Option<String>,
+    pub client_id: Option<Arc<str>>,
     /// `sid`: the person's session at the authorization server.
     pub session_id: Option<String>,
     /// What was granted.
@@ -139,8 +141,8 @@ impl Reader {
         };
         Ok(Introspection::Active(ActiveToken {
             certificate,
-            subject: first_text(claims, spelling::SUBJECT)?,
-            client_id: first_text(claims, spelling::CLIENT)?,
+            subject: first_text(claims, spelling::SUBJECT)?.map(Into::into),
+            client_id: first_text(claims, spelling::CLIENT)?.map(Into::into),
             session_id: claims.text("sid")?,
             scope: self.scope(claims)?,
             audience: self.audience(claims)?,

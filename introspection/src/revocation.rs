@@ -169,12 +169,12 @@ impl Ledger {
 }
 
 fn marks(digest: TokenDigest, token: &ActiveToken) -> impl Iterator<Item = Mark> {
-    let mark = |text: &Option<String>, of: fn(Box<str>) -> Mark| text.as_deref().map(|text| of(text.into()));
+    let mark = |text: Option<&str>, of: fn(Box<str>) -> Mark| text.map(|text| of(text.into()));
     [
         Some(Mark::Digest(digest.prefix())),
-        mark(&token.subject, Mark::Subject),
-        mark(&token.client_id, Mark::Client),
-        mark(&token.session_id, Mark::Session),
+        mark(token.subject.as_deref(), Mark::Subject),
+        mark(token.client_id.as_deref(), Mark::Client),
+        mark(token.session_id.as_deref(), Mark::Session),
     ]
     .into_iter()
     .flatten()

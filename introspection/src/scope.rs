@@ -43,17 +43,15 @@ impl fmt::Debug for Scope {
     }
 }
 
-/// A set of scopes; its `Display` is the space-separated form of the wire.
+/// A set of scopes; its `Display` is the space-separated form of the wire. Cheap to clone.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct ScopeSet(Vec<Scope>);
+pub struct ScopeSet(Arc<[Scope]>);
 
 impl ScopeSet {
     /// Adds the scopes of `others` that are not in it yet.
     pub fn extend(&mut self, others: &ScopeSet) {
-        for scope in &others.0 {
-            if !self.0.contains(scope) {
-                self.0.push(scope.clone());
-            }
+        if !others.0.iter().all(|scope| self.0.contains(scope)) {
+            *self = self.iter().chain(others.iter()).cloned().collect();
         }
     }
 
@@ -119,7 +117,7 @@ impl FromIterator<Scope> for ScopeSet {
                 set.push(scope);
             }
         }
-        Self(set)
+        Self(set.into())
     }
 }
 

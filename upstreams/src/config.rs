@@ -1,5 +1,6 @@
 //! What an upstream runs on: values that are valid already.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use strum::{EnumString, IntoStaticStr, VariantNames};
@@ -12,7 +13,7 @@ use crate::tls::TlsConfig;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The name routes know it by.
-    pub name: String,
+    pub name: Arc<str>,
     /// At least one, no two with the same URL.
     pub endpoints: Vec<EndpointConfig>,
     /// Which of them a request goes to.
@@ -37,7 +38,7 @@ pub struct Config {
 
 impl Config {
     /// An upstream with the defaults for all but its name and its endpoints.
-    pub fn new(name: impl Into<String>, endpoints: impl IntoIterator<Item = EndpointUrl>) -> Self {
+    pub fn new(name: impl Into<Arc<str>>, endpoints: impl IntoIterator<Item = EndpointUrl>) -> Self {
         Self {
             name: name.into(),
             endpoints: endpoints.into_iter().map(EndpointConfig::new).collect(),

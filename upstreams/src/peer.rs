@@ -61,7 +61,7 @@ pub(crate) fn peer(
     options.h2_ping_interval = Some(PING_EVERY);
     options.connection_timeout = Some(timeouts.connect);
     options.total_connection_timeout = Some(timeouts.connect);
-    options.read_timeout = Some(timeouts.idle_stream);
+    options.read_timeout = None; // the client's side knows what is waited for, and how long that may take
     options.write_timeout = Some(timeouts.idle_stream);
     options.idle_timeout = Some(REUSE);
     // An upgraded connection is a tunnel: nothing that passes through it could be authorized any more.

@@ -334,7 +334,7 @@ impl Upstream {
             counts: endpoint.metrics.counts(),
         };
         UpstreamState {
-            name: self.config.name.clone(),
+            name: self.config.name.to_string(),
             selection: self.config.selection.into(),
             requests: self.requests.load(Ordering::Relaxed),
             panic: !self.is_well(),

@@ -70,7 +70,7 @@ impl Wanted {
     }
 
     fn is(&self, record: &AuditRecord) -> bool {
-        let is = |wanted: &Option<String>, text: &Option<String>| wanted.is_none() || wanted == text;
+        let is = |wanted: &Option<String>, text: &Option<Arc<str>>| wanted.is_none() || wanted.as_deref() == text.as_deref();
         self.decision.is_none_or(|decision| decision == record.decision)
             && self.reason.is_none_or(|reason| reason == record.reason)
             && is(&self.route, &record.route)
@@ -92,7 +92,7 @@ mod tests {
                 0 => (Decision::Deny, Reason::InsufficientScope),
                 _ => (Decision::Allow, Reason::Granted),
             };
-            let subject = Some(if number % 2 == 0 { "alice" } else { "bob" }.to_owned());
+            let subject = Some(if number % 2 == 0 { "alice" } else { "bob" }.into());
             recent.push(Arc::new(AuditRecord { decision, reason, subject, ..record() }));
         }
         let Decisions { last, decisions } = wanted.of(&recent);

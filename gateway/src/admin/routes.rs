@@ -71,13 +71,13 @@ impl RouteView {
     fn of(route: &Route) -> Self {
         let RequestMatch { host, path, methods } = &route.matches;
         Self {
-            name: route.name.clone(),
+            name: route.name.to_string(),
             host: (*host != HostPattern::Any).then(|| host.to_string()),
             path: path.to_string(),
             exact: path.is_exact(),
             methods: methods.as_ref().map(|methods| methods.iter().map(ToString::to_string).collect()),
             rewrite: route.rewrite.as_ref().map(ToString::to_string),
-            upstream: route.upstream.name().to_owned(),
+            upstream: route.upstream.name().to_string(),
             protection: route.protection.as_ref().map(ProtectionView::of),
             mcp_revisions: route.mcp.as_ref().map(|mcp| mcp.revisions.iter().map(|one| one.as_str()).collect()),
         }

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     fn batch(subjects: &[&str]) -> Vec<Arc<AuditRecord>> {
-        let record = |subject: &&str| AuditRecord { subject: Some((*subject).to_owned()), ..record() };
+        let record = |subject: &&str| AuditRecord { subject: Some((*subject).into()), ..record() };
         subjects.iter().map(|subject| Arc::new(record(subject))).collect()
     }
 

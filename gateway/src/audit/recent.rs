@@ -32,7 +32,7 @@ pub struct Entry {
 }
 
 impl Recent {
-    /// How many records are kept. None takes more than about 4 kB.
+    /// How many records are kept. None takes more than about 4 kB beside what it shares.
     pub const CAPACITY: usize = 1_000;
 
     /// Keeps `record`, in place of the oldest one if there is no room.

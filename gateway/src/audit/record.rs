@@ -1,11 +1,17 @@
 //! What is recorded of a request.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use http::Method;
 use phantomgate_introspection::clock::Timestamp;
+use phantomgate_introspection::{ScopeSet, TokenDigest};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
+use uuid::Uuid;
 
 use super::{Decision, Reason};
 use crate::telemetry::TraceParent;
@@ -14,6 +20,8 @@ use crate::telemetry::TraceParent;
 ///
 /// The token is known by its digest only, the query of the request not at all. What a client decides the length of is cut
 /// off (with `…`): the path, what its message names, and what its token says.
+///
+/// One is made for each request: what lasts longer than that is shared, and put into words where the record goes.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct AuditRecord {
     /// When the request arrived, in UTC, to the microsecond (RFC 3339).
@@ -21,7 +29,8 @@ pub struct AuditRecord {
     #[schemars(with = "String")]
     pub time: Timestamp,
     /// What the request is called in our log, and at the upstream as `x-request-id`.
-    pub request_id: String,
+    #[schemars(with = "String")]
+    pub request_id: Uuid,
     /// The trace it is part of, in hexadecimal (W3C Trace Context), where requests are traced.
     #[serde(rename = "trace_id", skip_serializing_if = "Option::is_none", serialize_with = "trace_id")]
     #[schemars(with = "Option<String>")]
@@ -37,9 +46,11 @@ pub struct AuditRecord {
     pub status: u16,
     /// The route, if one was found.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub route: Option<String>,
+    pub route: Option<Arc<str>>,
     /// The method.
-    pub method: String,
+    #[serde(serialize_with = "text")]
+    #[schemars(with = "String")]
+    pub method: Method,
     /// The path, without the query.
     pub path: String,
     /// The method of its MCP message; of a batch, of the first.
@@ -50,23 +61,26 @@ pub struct AuditRecord {
     pub mcp_name: Option<String>,
     /// The agent's client identifier.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_id: Option<String>,
+    pub client_id: Option<Arc<str>>,
     /// The subject of the token.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub subject: Option<String>,
+    pub subject: Option<Arc<str>>,
     /// What the token is known by: the first 64 bits of its digest, in hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text_if_any")]
+    #[schemars(with = "Option<String>")]
+    pub token: Option<TokenDigest>,
     /// How the token was known: from the cache (`hit`, `negative`, `stale`), by asking (`miss`), by waiting for the answer to
     /// another request's question (`coalesced`), or not at all, because too many waited (`refused`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_lookup: Option<&'static str>,
     /// The scopes that this takes, by the route and by the rules for what its message asks for; separated by spaces.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scopes_required: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text_if_any")]
+    #[schemars(with = "Option<String>")]
+    pub scopes_required: Option<ScopeSet>,
     /// The scopes that the token was granted, separated by spaces.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scopes_granted: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text_if_any")]
+    #[schemars(with = "Option<String>")]
+    pub scopes_granted: Option<ScopeSet>,
     /// Where the request came from: the other end of the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<SocketAddr>,
@@ -74,10 +88,10 @@ pub struct AuditRecord {
     pub protocol: &'static str,
     /// The upstream it was sent to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub upstream: Option<String>,
+    pub upstream: Option<Arc<str>>,
     /// The endpoint of the upstream, the last that was tried: host and port.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<String>,
+    pub endpoint: Option<Arc<str>>,
     /// How many further attempts were made to reach the upstream after the first.
     pub retries: usize,
     /// The bytes of the request's body that were read from the client.
@@ -128,22 +142,22 @@ impl AuditRecord {
     pub(super) fn log(&self) {
         tracing::info!(
             target: "audit",
-            request_id = self.request_id,
+            request_id = %self.request_id,
             trace_id = self.trace.map(|trace| tracing::field::display(trace.trace_id)),
             decision = <&str>::from(self.decision),
             reason = <&str>::from(self.reason),
             cause = self.cause,
             status = self.status,
-            route = self.route,
-            method = self.method,
+            route = self.route.as_deref(),
+            method = %bounded(self.method.as_str()),
             path = self.path,
             mcp_method = self.mcp_method,
             mcp_name = self.mcp_name,
-            client_id = self.client_id,
-            subject = self.subject,
-            token = self.token,
+            client_id = self.client_id.as_deref(),
+            subject = self.subject.as_deref(),
+            token = self.token.map(tracing::field::display),
             peer = self.peer.map(tracing::field::display),
-            endpoint = self.endpoint,
+            endpoint = self.endpoint.as_deref(),
             duration_us = whole_micros(self.latency.total),
         );
     }
@@ -159,6 +173,36 @@ fn trace_id<S: Serializer>(trace: &Option<TraceParent>, serializer: S) -> Result
     match trace {
         Some(trace) => serializer.collect_str(&trace.trace_id),
         None => serializer.serialize_none(),
+    }
+}
+
+/// What somebody else decides the length of.
+fn text<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&bounded(&value.to_string()))
+}
+
+#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+fn text_if_any<S: Serializer>(value: &Option<impl fmt::Display>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => text(value, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// The beginning of a text: a client decides how long a path is, but not how long our records get.
+pub(crate) fn bounded(text: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 256;
+    match text.get(..text.floor_char_boundary(LONGEST)) {
+        Some(start) if start.len() < text.len() => format!("{start}\u{2026}").into(),
+        _ => text.into(),
+    }
+}
+
+/// The same, of a text that is shared with others.
+pub(crate) fn bounded_share(text: &Arc<str>) -> Arc<str> {
+    match bounded(text) {
+        Cow::Borrowed(_) => text.clone(),
+        Cow::Owned(start) => start.into(),
     }
 }
 
@@ -185,27 +229,27 @@ pub(crate) mod tests {
     pub(crate) fn record() -> AuditRecord {
         AuditRecord {
             time: Timestamp::from_epoch(Duration::from_micros(1_700_000_000_000_007)),
-            request_id: "r-1".to_owned(),
+            request_id: Uuid::from_u128(1),
             trace: None,
             decision: Decision::Allow,
             reason: Reason::Granted,
             cause: None,
             status: 200,
-            route: Some("mcp".to_owned()),
-            method: "POST".to_owned(),
+            route: Some("mcp".into()),
+            method: Method::POST,
             path: "/mcp".to_owned(),
             mcp_method: Some("tools/call".to_owned()),
             mcp_name: Some("fetch-users".to_owned()),
-            client_id: Some("agent".to_owned()),
-            subject: Some("alice".to_owned()),
-            token: Some("0123456789abcdef".to_owned()),
+            client_id: Some("agent".into()),
+            subject: Some("alice".into()),
+            token: None,
             token_lookup: Some("hit"),
-            scopes_required: Some("users:read".to_owned()),
-            scopes_granted: Some("users:read users:write".to_owned()),
+            scopes_required: Some(ScopeSet::from_granted("users:read")),
+            scopes_granted: Some(ScopeSet::from_granted("users:read users:write")),
             peer: Some(([127, 0, 0, 1], 40_000).into()),
             protocol: "HTTP/1.1",
-            upstream: Some("users-mcp".to_owned()),
-            endpoint: Some("10.0.0.5:3000".to_owned()),
+            upstream: Some("users-mcp".into()),
+            endpoint: Some("10.0.0.5:3000".into()),
             retries: 0,
             bytes_received: 120,
             bytes_sent: 340,
@@ -221,12 +265,23 @@ pub(crate) mod tests {
     #[test]
     fn a_record_is_one_line_of_json_whatever_is_in_it() {
         let hostile = "a\r\n{\"decision\":\"allow\"}\u{2028}\u{1b}[31m\0";
-        let record = AuditRecord { path: hostile.to_owned(), subject: Some(hostile.to_owned()), ..record() };
+        let record = AuditRecord { path: hostile.to_owned(), subject: Some(hostile.into()), ..record() };
         let text = serde_json::to_string(&record).unwrap();
         assert!(!text.contains(['\n', '\r', '\u{1b}', '\0']), "{text}");
         let read: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(read["path"], hostile);
         assert_eq!(read["decision"], "allow");
+    }
+
+    #[test]
+    fn what_is_cut_off_shows_it() {
+        assert_eq!(bounded(&"a".repeat(256)), "a".repeat(256));
+        assert_eq!(bounded(&"é".repeat(200)), format!("{}…", "é".repeat(128)));
+        let long = Arc::from("a".repeat(300));
+        assert_eq!(*bounded_share(&long), format!("{}…", "a".repeat(256)));
+        let scopes_granted = Some(ScopeSet::from_granted(&"s".repeat(300)));
+        let record = serde_json::to_value(AuditRecord { scopes_granted, ..record() }).unwrap();
+        assert_eq!(record["scopes_granted"], format!("{}…", "s".repeat(256)));
     }
 
     #[test]

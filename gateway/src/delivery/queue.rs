@@ -11,8 +11,10 @@ use tokio::sync::Notify;
 pub(super) struct Queue<T> {
     capacity: usize,
     state: Mutex<State<T>>,
-    /// Something has changed for the thread that takes.
+    /// There is something for the thread that takes, which waited for anything.
     changed: Condvar,
+    /// There is something for it while it does not mind a few more items.
+    urgent: Condvar,
     /// There is room again.
     room: Notify,
     /// How many there are, so that requests need not lock anything to know that there is room.
@@ -34,12 +36,16 @@ pub(super) struct Taken {
 }
 
 impl<T> Queue<T> {
+    /// As many as are worth being taken at once.
+    pub(super) const MANY: usize = 512;
+
     pub(super) fn new(capacity: usize) -> Self {
         let state = State { items: VecDeque::new(), is_closed: false, reopen: false };
         Self {
             capacity,
             state: Mutex::new(state),
             changed: Condvar::new(),
+            urgent: Condvar::new(),
             room: Notify::new(),
             length: AtomicUsize::new(0),
         }
@@ -62,22 +68,34 @@ impl<T> Queue<T> {
         }
         state.items.push_back(item);
         self.length.store(state.items.len(), Ordering::Release);
-        let is_first = state.items.len() == 1;
+        let length = state.items.len();
         drop(state);
-        if is_first {
+        if length == 1 {
             self.changed.notify_one();
+        }
+        if length == self.capacity.min(Self::MANY) {
+            self.urgent.notify_one();
         }
         true
     }
 
-    /// Waits for items and moves up to `most` of them to `batch`, which is empty. None when the queue is closed, or there is
-    /// something else to do.
-    pub(super) fn take(&self, most: usize, batch: &mut Vec<T>) -> Taken {
+    /// Waits until there are [many](Self::MANY) items, but no longer than `span`, nor where there is something else to do. To
+    /// wake a thread for each item would cost more than the item.
+    pub(super) fn gather(&self, span: Duration) {
+        let mut state = self.state.lock();
+        if state.items.len() < self.capacity.min(Self::MANY) && !state.is_closed && !state.reopen {
+            self.urgent.wait_for(&mut state, span);
+        }
+    }
+
+    /// Waits for items and moves up to [many](Self::MANY) of them to `batch`, which is empty. None when the queue is closed, or
+    /// there is something else to do.
+    pub(super) fn take(&self, batch: &mut Vec<T>) -> Taken {
         let mut state = self.state.lock();
         while state.items.is_empty() && !state.is_closed && !state.reopen {
             self.changed.wait(&mut state);
         }
-        let count = state.items.len().min(most);
+        let count = state.items.len().min(Self::MANY);
         batch.extend(state.items.drain(..count));
         self.length.store(state.items.len(), Ordering::Release);
         let taken =
@@ -126,23 +144,29 @@ impl<T> Queue<T> {
     pub(super) fn reopen(&self) {
         self.state.lock().reopen = true;
         self.changed.notify_one();
+        self.urgent.notify_one();
     }
 
     pub(super) fn close(&self) {
         self.state.lock().is_closed = true;
         self.changed.notify_one();
+        self.urgent.notify_one();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::thread;
+    use std::time::Instant;
 
     use super::*;
 
-    fn taken(queue: &Queue<u32>) -> Vec<u32> {
+    const LONG: Duration = Duration::from_secs(600);
+
+    fn taken(queue: &Queue<usize>) -> Vec<usize> {
         let mut batch = Vec::new();
-        queue.take(2, &mut batch);
+        queue.take(&mut batch);
         batch
     }
 
@@ -172,12 +196,32 @@ mod tests {
     #[test]
     fn a_closed_queue_takes_nothing_and_gives_what_it_has() {
         let queue = Queue::new(9);
-        for item in 0..3 {
+        for item in 0..Queue::<usize>::MANY + 1 {
             queue.push(item);
         }
         queue.close();
         assert!(!queue.push(4));
-        assert_eq!((taken(&queue), taken(&queue)), (vec![0, 1], vec![2]));
-        assert!(queue.take(1, &mut Vec::new()).is_last);
+        assert_eq!((taken(&queue).len(), taken(&queue)), (Queue::<usize>::MANY, vec![Queue::<usize>::MANY]));
+        assert!(queue.take(&mut Vec::new()).is_last);
+    }
+
+    #[test]
+    fn items_are_gathered_until_the_queue_is_full_or_closed_or_time_is_up() {
+        let began = Instant::now();
+        let queue = Arc::new(Queue::new(2));
+        queue.push(1);
+        queue.gather(Duration::from_millis(1));
+        let gathering = |queue: &Arc<Queue<usize>>| {
+            let queue = queue.clone();
+            thread::spawn(move || queue.gather(LONG))
+        };
+        let waiting = gathering(&queue);
+        queue.push(2);
+        waiting.join().unwrap();
+        taken(&queue);
+        let waiting = gathering(&queue);
+        queue.close();
+        waiting.join().unwrap();
+        assert!(began.elapsed() < LONG);
     }
 }

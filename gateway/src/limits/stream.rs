@@ -4,11 +4,14 @@
 //! whoever does not read; and looks for the beginning of HTTP/2 without any. Here each of these has an end. What arrives or
 //! leaves without waiting costs no look at the clock, and timers are kept from one wait to the next.
 //!
-//! Only waits end here. The pauses in a body are Pingora's, which knows where it begins; how slowly the streams of an HTTP/2
-//! connection are read, it knows too.
+//! While a request is at its upstream, Pingora reads here to see whether the client is still there: so this is where an
+//! answer that does not come in time is given up ([`deadline`]), at no cost to those that do. Over HTTP/2, where one
+//! connection has many requests, [`downstream`](crate::downstream) does it.
+//!
+//! Only waits end here. The pauses in a request's body are Pingora's, which knows where it begins; how slowly the streams of
+//! an HTTP/2 connection are read, it knows too.
 
 use std::fmt;
-use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,17 +20,21 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
+use pingora::ErrorType;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{SslDigest, TlsRef};
 use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
     UniqueID, UniqueIDType,
 };
+use pingora::proxy::Session;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::connections::{Cut, Entered};
 use crate::config::ConnectionConfig;
+use crate::deadline::{Deadline, Spans, TOO_LONG, Timer};
 
 /// What HTTP/2 begins with (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -45,7 +52,7 @@ enum Phase {
     Idle,
     /// The rest of a head.
     Head,
-    /// Nothing that has an end here.
+    /// What a request that is being served waits for.
     Open,
 }
 
@@ -69,11 +76,23 @@ pub struct WatchedStream {
     /// What has been read of a head.
     head: usize,
     reading: Timer,
-    /// In which phase `reading` was set.
+    /// Since when the client is waited for to send, and in which phase that began.
+    reading_since: Option<Instant>,
     waited_in: Phase,
     writing: Timer,
+    /// Since when the client is waited for to read.
+    writing_since: Option<Instant>,
     is_cut: bool,
+    answer: Mutex<Answer>,
     entered: Entered,
+}
+
+/// What the request under way waits for at its upstream.
+#[derive(Default)]
+struct Answer {
+    deadline: Deadline,
+    /// What did not come in time.
+    missed: Option<ErrorType>,
 }
 
 impl WatchedStream {
@@ -86,9 +105,12 @@ impl WatchedStream {
             speaks_http_2,
             head: 0,
             reading: Timer::default(),
+            reading_since: None,
             waited_in: Phase::First,
             writing: Timer::default(),
+            writing_since: None,
             is_cut: false,
+            answer: Mutex::default(),
             entered,
         }
     }
@@ -98,6 +120,11 @@ impl WatchedStream {
         stream.as_any().downcast_ref()
     }
 
+    /// The watched stream of `session`; none over HTTP/2, and where we stand in the place of Pingora's session.
+    pub fn of_session(session: &Session) -> Option<&Self> {
+        session.stream().and_then(Self::of)
+    }
+
     /// Notes that the head of a request is whole.
     pub fn head_is_whole(&self) {
         self.phase.store(Phase::Open as u8, Ordering::Relaxed);
@@ -105,7 +132,28 @@ impl WatchedStream {
 
     /// Notes that the next request is waited for.
     pub fn awaits_request(&self) {
+        *self.answer.lock() = Answer::default();
         let _ = self.phase.compare_exchange(Phase::Open as u8, Phase::Idle as u8, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Says how long the answer may take to the request that is about to be sent.
+    pub fn awaits_answer(&self, spans: Spans) {
+        self.answer.lock().deadline.start(spans, Instant::now());
+    }
+
+    /// Notes that the answer begins.
+    pub fn answer_begins(&self, is_event_stream: bool) {
+        self.answer.lock().deadline.answer_begins(is_event_stream);
+    }
+
+    /// Notes that a part of the answer has come.
+    pub fn answer_goes_on(&self) {
+        self.answer.lock().deadline.goes_on(Instant::now);
+    }
+
+    /// What the upstream was waited for in vain. Reading and writing have failed because of that; the client is still there.
+    pub fn missed(&self) -> Option<ErrorType> {
+        self.answer.lock().missed.clone()
     }
 
     fn phase(&self) -> Phase {
@@ -119,8 +167,11 @@ impl WatchedStream {
     /// Notes that so much was read.
     fn has_read(&mut self, count: usize) -> io::Result<()> {
         match self.phase() {
-            Phase::Open => return Ok(()),
             _ if count == 0 => return Ok(()),
+            Phase::Open => {
+                self.answer.get_mut().deadline.goes_on(Instant::now);
+                return Ok(());
+            }
             Phase::First => {
                 // Of HTTP/2 only the beginning has to be there in time.
                 self.head += count;
@@ -134,7 +185,7 @@ impl WatchedStream {
             }
             Phase::Idle => {
                 self.head = count;
-                self.reading.disarm();
+                self.reading_since = None;
                 self.set_phase(Phase::Head);
             }
             Phase::Head => self.head += count,
@@ -148,62 +199,52 @@ impl WatchedStream {
         let phase = self.phase();
         // The time of a first head began with the connection; any other wait begins anew.
         if phase != self.waited_in && phase != Phase::Head {
-            self.reading.disarm();
+            self.reading_since = None;
         }
         self.waited_in = phase;
-        let (deadline, cut) = match phase {
-            Phase::Open => return Poll::Pending,
-            Phase::First => (self.reading.at(|| self.entered.began + header_timeout), Cut::HeaderTimeout),
-            Phase::Head => (self.reading.at(|| Instant::now() + header_timeout), Cut::HeaderTimeout),
-            Phase::Idle => (self.reading.at(|| Instant::now() + idle_timeout), Cut::IdleTimeout),
+        let (began, patience, cut) = match phase {
+            Phase::Open => return self.wait_for_answer(context),
+            Phase::First => (Some(self.entered.began), header_timeout, Cut::HeaderTimeout),
+            Phase::Head => (None, header_timeout, Cut::HeaderTimeout),
+            Phase::Idle => (None, idle_timeout, Cut::IdleTimeout),
         };
-        ready!(self.reading.poll(deadline, context));
+        let since = *self.reading_since.get_or_insert_with(|| began.unwrap_or_else(Instant::now));
+        ready!(self.reading.poll(since + patience, context));
         Poll::Ready(self.cut(cut))
+    }
+
+    /// Waits for the upstream, as long as that may take.
+    fn wait_for_answer(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let Some((at, kind)) = self.answer.get_mut().deadline.next() else { return Poll::Pending };
+        ready!(self.reading.poll(at, context));
+        Poll::Ready(self.miss(kind))
     }
 
     /// Waits for room to write, as long as that may take.
     fn wait_for_room<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.writing.disarm();
+            self.writing_since = None;
+            self.answer.get_mut().deadline.goes_on(Instant::now);
             return written;
         }
-        let write_timeout = self.entered.config.write_timeout;
-        let deadline = self.writing.at(|| Instant::now() + write_timeout);
-        ready!(self.writing.poll(deadline, context));
-        Poll::Ready(Err(self.cut(Cut::WriteTimeout)))
+        let since = *self.writing_since.get_or_insert_with(Instant::now);
+        let deadline = since + self.entered.config.write_timeout;
+        // A client that reads slowly does not prolong what an answer may take.
+        let end = self.answer.get_mut().deadline.end_of_answer().filter(|end| *end < deadline);
+        ready!(self.writing.poll(end.unwrap_or(deadline), context));
+        Poll::Ready(Err(if end.is_some() { self.miss(TOO_LONG) } else { self.cut(Cut::WriteTimeout) }))
+    }
+
+    /// The upstream has had its time. Its client is told, who has done nothing wrong.
+    fn miss(&mut self, kind: ErrorType) -> io::Error {
+        *self.answer.get_mut() = Answer { deadline: Deadline::default(), missed: Some(kind) };
+        io::ErrorKind::TimedOut.into()
     }
 
     fn cut(&mut self, why: Cut) -> io::Error {
         self.is_cut = true;
         why.count();
         io::ErrorKind::TimedOut.into()
-    }
-}
-
-/// A timer that is set when something has to be waited for, and kept for the next time.
-#[derive(Default)]
-struct Timer {
-    sleep: Option<Pin<Box<Sleep>>>,
-    deadline: Option<Instant>,
-}
-
-impl Timer {
-    /// When the wait ends: what was said when it began.
-    fn at(&mut self, deadline: impl FnOnce() -> Instant) -> Instant {
-        *self.deadline.get_or_insert_with(deadline)
-    }
-
-    /// The wait is over.
-    fn disarm(&mut self) {
-        self.deadline = None;
-    }
-
-    fn poll(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if sleep.deadline() != deadline {
-            sleep.as_mut().reset(deadline);
-        }
-        sleep.as_mut().poll(context)
     }
 }
 

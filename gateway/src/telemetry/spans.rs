@@ -55,10 +55,10 @@ fn spans(finished: &Finished) -> Vec<Span> {
 fn request(finished: &Finished) -> Span {
     let (record, trace) = (&finished.record, &finished.trace);
     let mut attributes = vec![
-        text("http.request.method", known_method(&record.method).unwrap_or("_OTHER")),
+        text("http.request.method", known_method(record.method.as_str()).unwrap_or("_OTHER")),
         text("url.path", &*record.path),
         text("network.protocol.version", record.protocol.trim_start_matches("HTTP/").trim_end_matches(".0")),
-        text("phantomgate.request_id", &*record.request_id),
+        text("phantomgate.request_id", record.request_id.to_string()),
         text("phantomgate.decision", <&str>::from(record.decision)),
         text("phantomgate.reason", <&str>::from(record.reason)),
     ];
@@ -72,18 +72,17 @@ fn request(finished: &Finished) -> Span {
         attributes.push(number("http.response.status_code", record.status));
     }
     let optional = [
-        ("phantomgate.route", &record.route),
-        ("phantomgate.token", &record.token),
-        ("phantomgate.client_id", &record.client_id),
-        ("user.id", &record.subject),
-        ("mcp.method.name", &record.mcp_method),
-        ("phantomgate.mcp_name", &record.mcp_name),
+        ("phantomgate.route", record.route.as_deref()),
+        ("phantomgate.client_id", record.client_id.as_deref()),
+        ("user.id", record.subject.as_deref()),
+        ("mcp.method.name", record.mcp_method.as_deref()),
+        ("phantomgate.mcp_name", record.mcp_name.as_deref()),
     ];
-    let known = optional.into_iter().filter_map(|(key, value)| Some(text(key, value.as_deref()?)));
-    attributes.extend(known);
+    attributes.extend(optional.into_iter().filter_map(|(key, value)| Some(text(key, value?))));
+    attributes.extend(record.token.map(|token| text("phantomgate.token", token.to_string())));
     let route = finished.route.as_ref().map(|route| route.matches.path.to_string());
     attributes.extend(route.as_deref().map(|route| text("http.route", route)));
-    let method = known_method(&record.method).unwrap_or("HTTP");
+    let method = known_method(record.method.as_str()).unwrap_or("HTTP");
     let name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
     let has_failed = record.decision == Decision::Fail || record.status >= 500;
     if has_failed {
@@ -111,7 +110,7 @@ fn asked(finished: &Finished, name: &str, when: (Instant, Duration)) -> Span {
 /// An endpoint was tried: until the head of its answer, or its failure.
 fn upstream(finished: &Finished, attempt: &Attempt) -> Span {
     let record = &finished.record;
-    let method = known_method(&record.method);
+    let method = known_method(record.method.as_str());
     let mut attributes = vec![text("http.request.method", method.unwrap_or("_OTHER"))];
     attributes.extend(record.upstream.as_deref().map(|upstream| text("phantomgate.upstream", upstream)));
     match attempt.endpoint.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?))) {

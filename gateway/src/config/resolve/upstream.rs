@@ -29,7 +29,7 @@ impl Resolver<'_> {
         let protocol = self.protocol(name, upstream, &urls);
         let tls = self.upstream_tls(name, &upstream.tls, &urls);
         Some(Config {
-            name: name.to_owned(),
+            name: name.into(),
             endpoints: endpoints?,
             selection: upstream.selection.0,
             hash_by: hash_by?,
