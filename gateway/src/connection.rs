@@ -7,8 +7,6 @@
 //! events was finished by us, and its client comes back at once: over the same connection, which it has no reason to think
 //! closed. So the session of such a request is handed here, and its connection serves the next.
 
-use std::cell::Cell;
-use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -39,16 +37,8 @@ const H2_PENDING_RESETS: usize = 20;
 const H2_LOCAL_RESETS: usize = 100;
 
 tokio::task_local! {
-    /// The request under way.
-    static REQUEST: Request;
-}
-
-#[derive(Default)]
-struct Request {
-    /// Whether its head is here. Until then the connection is idle.
-    has_begun: Cell<bool>,
-    /// Its session, once we have finished it.
-    finished: Mutex<Option<HttpSession>>,
+    /// The session of the request under way, once we have finished it.
+    static FINISHED: Mutex<Option<HttpSession>>;
 }
 
 /// Serves connections.
@@ -75,7 +65,7 @@ impl Connections {
         options.h2c = true;
         options.h2_idle_timeout = Some(entered.config.idle_timeout);
         let served = Arc::new(Served { proxy: self.proxy.clone(), options, config: entered.config.clone() });
-        served.process_new(Box::new(WatchedStream::new(stream, entered)), shutdown).await;
+        served.process_new(Box::new(WatchedStream::new(stream, entered, idle_is_over(shutdown.clone()))), shutdown).await;
     }
 }
 
@@ -86,16 +76,10 @@ struct Served {
     config: Arc<ConnectionConfig>,
 }
 
-/// Notes that the head of a request is here.
-pub fn begun() {
-    // Without a connection around it there is nothing to tell.
-    let _ = REQUEST.try_with(|request| request.has_begun.set(true));
-}
-
 /// Hands over the session of a request whose answer is whole, so that its connection is used again.
 pub fn finished(session: HttpSession) {
     // Without a connection around it there is nothing to use again.
-    let _ = REQUEST.try_with(|request| *request.finished.lock() = Some(session));
+    let _ = FINISHED.try_with(|finished| *finished.lock() = Some(session));
 }
 
 #[async_trait]
@@ -121,18 +105,11 @@ impl HttpServerApp for Served {
             if reused.is_some() {
                 return reused;
             }
-            let session = REQUEST.with(|request| request.finished.lock().take())?;
+            let session = FINISHED.with(|finished| finished.lock().take())?;
             // In a box, or every request would carry about what only this one needs.
             Box::pin(use_again(session)).await
         };
-        let serve = async {
-            tokio::select! {
-                biased; // a request that is here already is served
-                reused = serve => reused,
-                () = idle_at_end(shutdown.clone()) => None,
-            }
-        };
-        REQUEST.scope(Request::default(), serve).await
+        FINISHED.scope(Mutex::default(), serve).await
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
@@ -157,10 +134,3 @@ async fn use_again(session: HttpSession) -> Option<ReusedHttpStream> {
     Some(ReusedHttpStream::from_reusable_stream(stream, settings))
 }
 
-/// Resolves when the listener has stopped, and the connection goes on waiting for a request.
-async fn idle_at_end(shutdown: ShutdownWatch) {
-    idle_is_over(shutdown).await;
-    if REQUEST.with(|request| request.has_begun.get()) {
-        pending::<()>().await;
-    }
-}

@@ -35,22 +35,22 @@ pub struct Deadline(Option<Waiting>);
 #[derive(Debug)]
 struct Waiting {
     spans: Spans,
-    /// Since when nothing has come.
-    since: Instant,
+    /// Since when something is waited for. None: since nobody has had to wait yet; to look at the clock whenever something
+    /// comes would cost more than all else here.
+    since: Option<Instant>,
     has_begun: bool,
 }
 
 impl Deadline {
-    /// The request is sent, or sent again, at the time `now`.
-    pub fn start(&mut self, spans: Spans, now: Instant) {
-        self.0 = Some(Waiting { spans, since: now, has_begun: false });
+    /// The request is sent, or sent again.
+    pub fn start(&mut self, spans: Spans) {
+        self.0 = Some(Waiting { spans, since: None, has_begun: false });
     }
 
-    /// A part of the request or of the answer has come at the time `now`. The upstream cannot answer before it has all of the
-    /// request.
-    pub fn goes_on(&mut self, now: impl FnOnce() -> Instant) {
+    /// A part of the request or of the answer has come. The upstream cannot answer before it has all of the request.
+    pub fn goes_on(&mut self) {
         if let Some(waiting) = &mut self.0 {
-            waiting.since = now();
+            waiting.since = None;
         }
     }
 
@@ -62,20 +62,17 @@ impl Deadline {
         }
     }
 
-    /// The request is over.
-    pub fn end(&mut self) {
-        self.0 = None;
-    }
-
     /// When the answer must be at its end, whoever it waits for.
     pub fn end_of_answer(&self) -> Option<Instant> {
         self.0.as_ref()?.spans.until
     }
 
-    /// When the upstream has had its time, and what is wrong then.
-    pub fn next(&self) -> Option<(Instant, ErrorType)> {
-        let Waiting { spans, since, has_begun } = self.0.as_ref()?;
-        let pause = if *has_begun { (*since + spans.pause, TOO_QUIET) } else { (*since + spans.first_byte, NO_ANSWER) };
+    /// Something has to be waited for, `now` or still. When the upstream has had its time, and what is wrong then.
+    pub fn wait(&mut self, now: impl FnOnce() -> Instant) -> Option<(Instant, ErrorType)> {
+        let Waiting { spans, since, has_begun } = self.0.as_mut()?;
+        let since = *since.get_or_insert_with(now);
+        let (patience, kind) = if *has_begun { (spans.pause, TOO_QUIET) } else { (spans.first_byte, NO_ANSWER) };
+        let pause = (since + patience, kind);
         spans.until.filter(|until| *until < pause.0).map(|until| (until, TOO_LONG)).or(Some(pause))
     }
 }
@@ -120,40 +117,38 @@ mod tests {
     fn started(until: Option<u64>) -> (Deadline, Instant) {
         let (mut deadline, now) = (Deadline::default(), Instant::now());
         let until = until.map(|until| now + seconds(until));
-        deadline.start(Spans { first_byte: seconds(5), pause: seconds(10), until }, now);
+        deadline.start(Spans { first_byte: seconds(5), pause: seconds(10), until });
         (deadline, now)
     }
 
     #[test]
     fn an_answer_is_waited_for_from_the_last_part_of_the_request_on() {
         let (mut deadline, now) = started(Some(7));
-        assert_eq!(deadline.next(), Some((now + seconds(5), NO_ANSWER)));
-        deadline.goes_on(|| now + seconds(1));
-        assert_eq!(deadline.next(), Some((now + seconds(6), NO_ANSWER)));
-        deadline.goes_on(|| now + seconds(3));
-        assert_eq!(deadline.next(), Some((now + seconds(7), TOO_LONG)));
+        assert_eq!(deadline.wait(|| now), Some((now + seconds(5), NO_ANSWER)));
+        deadline.goes_on();
+        assert_eq!(deadline.wait(|| now + seconds(1)), Some((now + seconds(6), NO_ANSWER)));
+        assert_eq!(deadline.wait(|| now + seconds(4)), Some((now + seconds(6), NO_ANSWER)));
+        deadline.goes_on();
+        assert_eq!(deadline.wait(|| now + seconds(3)), Some((now + seconds(7), TOO_LONG)));
     }
 
     #[test]
     fn an_answer_may_pause_and_must_end_in_time_unless_it_is_an_event_stream() {
         let (mut deadline, now) = started(Some(15));
         deadline.answer_begins(false);
-        assert_eq!(deadline.next(), Some((now + seconds(10), TOO_QUIET)));
-        deadline.goes_on(|| now + seconds(6));
-        assert_eq!(deadline.next(), Some((now + seconds(15), TOO_LONG)));
+        assert_eq!(deadline.wait(|| now), Some((now + seconds(10), TOO_QUIET)));
+        deadline.goes_on();
+        assert_eq!(deadline.wait(|| now + seconds(6)), Some((now + seconds(15), TOO_LONG)));
         deadline.answer_begins(true);
-        assert_eq!(deadline.next(), Some((now + seconds(16), TOO_QUIET)));
+        assert_eq!(deadline.wait(|| now + seconds(6)), Some((now + seconds(16), TOO_QUIET)));
     }
 
     #[test]
     fn where_nothing_is_waited_for_there_is_no_deadline() {
         let mut deadline = Deadline::default();
-        deadline.goes_on(Instant::now);
+        deadline.goes_on();
         deadline.answer_begins(false);
-        assert_eq!(deadline.next(), None);
-        let (mut deadline, _) = started(None);
-        deadline.end();
-        assert_eq!(deadline.next(), None);
+        assert_eq!((deadline.wait(Instant::now), deadline.end_of_answer()), (None, None));
     }
 
     #[tokio::test(start_paused = true)]

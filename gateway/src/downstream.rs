@@ -179,7 +179,7 @@ impl Downstream {
         let Some(spans) = self.slot.0.deadline.lock().take() else { return };
         match self.watched() {
             Some(stream) => stream.awaits_answer(spans),
-            None => self.deadline.start(spans, Instant::now()),
+            None => self.deadline.start(spans),
         }
     }
 
@@ -193,7 +193,7 @@ impl Downstream {
     fn goes_on(&mut self) {
         match self.watched() {
             Some(stream) => stream.answer_goes_on(),
-            None => self.deadline.goes_on(Instant::now),
+            None => self.deadline.goes_on(),
         }
     }
 
@@ -287,8 +287,8 @@ async fn ended(end: &mut Option<Mutex<StreamEnd>>) -> Bytes {
 }
 
 /// Resolves when `deadline` has passed; never where there is none.
-async fn passed(deadline: &Deadline, timer: &mut Timer) -> Box<Error> {
-    let Some((at, kind)) = deadline.next() else { return std::future::pending().await };
+async fn passed(deadline: &mut Deadline, timer: &mut Timer) -> Box<Error> {
+    let Some((at, kind)) = deadline.wait(Instant::now) else { return std::future::pending().await };
     poll_fn(|context| timer.poll(at, context)).await;
     deadline::passed(kind)
 }
@@ -333,7 +333,7 @@ impl CustomSession for Downstream {
                 return Err(Error::explain(ErrorType::ReadTimedout, "a pause in the body").into_down());
             }
             last_event = ended(&mut self.stream_end) => return Err(self.cut(last_event).await),
-            error = passed(&self.deadline, &mut self.timer) => return Err(error),
+            error = passed(&mut self.deadline, &mut self.timer) => return Err(error),
         };
         self.goes_on();
         body
@@ -383,7 +383,7 @@ impl CustomSession for Downstream {
         tokio::select! {
             biased;
             done = self.inner.response_duplex_vec(tasks) => return done.map_err(|error| self.explained(error)),
-            error = passed(&self.deadline, &mut self.timer) => {
+            error = passed(&mut self.deadline, &mut self.timer) => {
                 self.is_cut = true;
                 return Err(error);
             }

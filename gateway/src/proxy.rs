@@ -20,7 +20,6 @@ use crate::admission::admit;
 use crate::answer::Answer;
 use crate::audit::NoRoom;
 use crate::authorize::{Grant, authorize};
-use crate::connection;
 use crate::context::{Admitted, InFlight, RequestContext};
 use crate::credential;
 use crate::cross_origin;
@@ -181,7 +180,6 @@ impl ProxyHttp for Proxy {
     type CTX = RequestContext;
 
     fn new_ctx(&self) -> RequestContext {
-        connection::begun();
         RequestContext::new(&self.in_flight, &self.current.get())
     }
 

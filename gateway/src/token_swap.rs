@@ -25,8 +25,14 @@ pub fn swap(
     request_id: Uuid,
     header: &mut RequestHeader,
 ) -> pingora::Result<()> {
-    let untrusted: Vec<HeaderName> =
-        header.headers.keys().filter(|name| is_untrusted(name.as_str())).cloned().collect();
+    let credential = match credential {
+        UpstreamCredential::Header(name, value) => Some((name, value)),
+        UpstreamCredential::None => None,
+    };
+    // What is put in place of one of the same name need not be taken out: a client may not send it, whatever it is called.
+    let is_replaced = |name: &HeaderName| credential.is_some_and(|(credential, _)| credential == name);
+    let untrusted = |name: &&HeaderName| is_untrusted(name.as_str()) && !is_replaced(name);
+    let untrusted: Vec<HeaderName> = header.headers.keys().filter(untrusted).cloned().collect();
     for name in &untrusted {
         header.remove_header(name);
     }
@@ -35,8 +41,7 @@ pub fn swap(
             header.remove_header(name);
         }
     }
-    if let UpstreamCredential::Header(name, value) = credential {
-        // In place of one of the same name: a client may not send it, whatever it is called.
+    if let Some((name, value)) = credential {
         header.insert_header(name, value.clone())?;
     }
     header.insert_header(header::HOST, authority)?;

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
+use sha2::digest::block_api::BlockSizeUser as _;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -123,9 +124,13 @@ impl Digester {
     /// The domain of what is learnt in the way `how` at the authorization server `issuer`, as its client `client_id`.
     pub(crate) fn new(how: &str, issuer: &str, client_id: &str) -> Self {
         let mut digester = Self(Sha256::new());
-        for field in ["phantomgate token digest", how, issuer, client_id] {
+        let fields = ["phantomgate token digest", how, issuer, client_id];
+        for field in fields {
             digester.field(field);
         }
+        // To the end of a block, so that what is hashed once is not hashed again with each token.
+        let length: usize = fields.iter().map(|field| size_of::<u64>() + field.len()).sum();
+        digester.0.update(vec![0; length.next_multiple_of(Sha256::block_size()) - length]);
         digester
     }
 

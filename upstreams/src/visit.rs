@@ -58,7 +58,7 @@ impl Visit {
     /// [`NoTarget`].
     pub fn next(&mut self, key: Option<&[u8]>, place: Option<&Place>) -> Result<HttpPeer, NoTarget> {
         self.attempt = None;
-        let now = Instant::now();
+        let now = if self.attempts == 0 { self.began } else { Instant::now() };
         let bound = place.and_then(|place| self.upstream.bound(place, !self.tried.is_empty()));
         let (member, is_trial) = match bound {
             Some(member) if self.upstream.has_room(&member) => (member, false),

@@ -20,6 +20,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use pingora::ErrorType;
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -84,6 +85,7 @@ pub struct WatchedStream {
     writing_since: Option<Instant>,
     is_cut: bool,
     answer: Mutex<Answer>,
+    last_request: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     entered: Entered,
 }
 
@@ -96,8 +98,12 @@ struct Answer {
 }
 
 impl WatchedStream {
-    /// Watches `inner`.
-    pub fn new(inner: Stream, entered: Entered) -> Self {
+    /// Watches `inner`. When `last_request` resolves, no further one is waited for.
+    pub fn new(
+        inner: Stream,
+        entered: Entered,
+        last_request: impl Future<Output = ()> + Send + Sync + 'static,
+    ) -> Self {
         let speaks_http_2 = inner.selected_alpn_proto() == Some(ALPN::H2);
         Self {
             inner,
@@ -111,6 +117,7 @@ impl WatchedStream {
             writing_since: None,
             is_cut: false,
             answer: Mutex::default(),
+            last_request: Box::pin(last_request.fuse()),
             entered,
         }
     }
@@ -138,7 +145,7 @@ impl WatchedStream {
 
     /// Says how long the answer may take to the request that is about to be sent.
     pub fn awaits_answer(&self, spans: Spans) {
-        self.answer.lock().deadline.start(spans, Instant::now());
+        self.answer.lock().deadline.start(spans);
     }
 
     /// Notes that the answer begins.
@@ -148,7 +155,7 @@ impl WatchedStream {
 
     /// Notes that a part of the answer has come.
     pub fn answer_goes_on(&self) {
-        self.answer.lock().deadline.goes_on(Instant::now);
+        self.answer.lock().deadline.goes_on();
     }
 
     /// What the upstream was waited for in vain. Reading and writing have failed because of that; the client is still there.
@@ -169,7 +176,7 @@ impl WatchedStream {
         match self.phase() {
             _ if count == 0 => return Ok(()),
             Phase::Open => {
-                self.answer.get_mut().deadline.goes_on(Instant::now);
+                self.answer.get_mut().deadline.goes_on();
                 return Ok(());
             }
             Phase::First => {
@@ -193,8 +200,9 @@ impl WatchedStream {
         if self.head > self.entered.config.largest_header + SLACK { Err(self.cut(Cut::Header)) } else { Ok(()) }
     }
 
-    /// Waits for something to read, as long as that may take.
-    fn wait_for_more(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+    /// Waits for something to read, as long as that may take. Where its listener has stopped, the end of what can be read is
+    /// told to have come.
+    fn wait_for_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let ConnectionConfig { header_timeout, idle_timeout, .. } = *self.entered.config;
         let phase = self.phase();
         // The time of a first head began with the connection; any other wait begins anew.
@@ -203,19 +211,21 @@ impl WatchedStream {
         }
         self.waited_in = phase;
         let (began, patience, cut) = match phase {
-            Phase::Open => return self.wait_for_answer(context),
+            Phase::Open => return self.wait_for_answer(context).map(Err),
             Phase::First => (Some(self.entered.began), header_timeout, Cut::HeaderTimeout),
             Phase::Head => (None, header_timeout, Cut::HeaderTimeout),
             Phase::Idle => (None, idle_timeout, Cut::IdleTimeout),
         };
         let since = *self.reading_since.get_or_insert_with(|| began.unwrap_or_else(Instant::now));
-        ready!(self.reading.poll(since + patience, context));
-        Poll::Ready(self.cut(cut))
+        if self.reading.poll(since + patience, context).is_ready() {
+            return Poll::Ready(Err(self.cut(cut)));
+        }
+        self.last_request.as_mut().poll(context).map(Ok)
     }
 
     /// Waits for the upstream, as long as that may take.
     fn wait_for_answer(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        let Some((at, kind)) = self.answer.get_mut().deadline.next() else { return Poll::Pending };
+        let Some((at, kind)) = self.answer.get_mut().deadline.wait(Instant::now) else { return Poll::Pending };
         ready!(self.reading.poll(at, context));
         Poll::Ready(self.miss(kind))
     }
@@ -224,7 +234,7 @@ impl WatchedStream {
     fn wait_for_room<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.writing_since = None;
-            self.answer.get_mut().deadline.goes_on(Instant::now);
+            self.answer.get_mut().deadline.goes_on();
             return written;
         }
         let since = *self.writing_since.get_or_insert_with(Instant::now);
@@ -255,7 +265,7 @@ impl AsyncRead for WatchedStream {
         match Pin::new(&mut this.inner).poll_read(context, buffer) {
             Poll::Ready(Ok(())) => Poll::Ready(this.has_read(buffer.filled().len() - before)),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => this.wait_for_more(context).map(Err),
+            Poll::Pending => this.wait_for_more(context),
         }
     }
 }
@@ -381,7 +391,7 @@ mod tests {
     fn watched() -> (WatchedStream, DuplexStream) {
         let (client, server) = duplex(64);
         let entered = ConnectionLimits::default().enter(Arc::new(config(1, 1)), "192.0.2.1".parse().unwrap());
-        (WatchedStream::new(Box::new(server), entered.unwrap()), client)
+        (WatchedStream::new(Box::new(server), entered.unwrap(), std::future::pending()), client)
     }
 
     async fn read(stream: &mut WatchedStream) -> io::Result<usize> {
