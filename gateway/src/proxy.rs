@@ -177,16 +177,17 @@ async fn read_message(
 
 #[async_trait]
 impl ProxyHttp for Proxy {
-    type CTX = RequestContext;
+    /// In a box, because Pingora moves it about.
+    type CTX = Box<RequestContext>;
 
-    fn new_ctx(&self) -> RequestContext {
-        RequestContext::new(&self.in_flight, &self.current.get())
+    fn new_ctx(&self) -> Self::CTX {
+        Box::new(RequestContext::new(&self.in_flight, &self.current.get()))
     }
 
     /// None: bodies pass as they are.
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
-    async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> Result<()> {
+    async fn early_request_filter(&self, session: &mut Session, context: &mut Self::CTX) -> Result<()> {
         let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
         context.begin(session.req_header(), peer);
         context.client_certificate = ClientCertificate::of(session).cloned();
@@ -196,7 +197,7 @@ impl ProxyHttp for Proxy {
         Ok(())
     }
 
-    async fn request_filter(&self, session: &mut Session, context: &mut RequestContext) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, context: &mut Self::CTX) -> Result<bool> {
         match self.decide(session, context).await {
             Ok(Verdict::Forward(admitted)) => {
                 context.admitted = Some(admitted);
@@ -213,7 +214,7 @@ impl ProxyHttp for Proxy {
         Ok(true)
     }
 
-    async fn upstream_peer(&self, session: &mut Session, context: &mut RequestContext) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, context: &mut Self::CTX) -> Result<Box<HttpPeer>> {
         let peer = visit::next(session, context)?;
         if let (Some(trace), Some(authority)) = (&mut context.trace, context.visit.as_ref().and_then(Visit::authority))
         {
@@ -226,7 +227,7 @@ impl ProxyHttp for Proxy {
         &self,
         _: &mut Session,
         _: &HttpPeer,
-        context: &mut RequestContext,
+        context: &mut Self::CTX,
         mut error: Box<Error>,
     ) -> Box<Error> {
         visit::failed_to_connect(context, &mut error);
@@ -240,7 +241,7 @@ impl ProxyHttp for Proxy {
         _: &HttpPeer,
         _: RawFd,
         _: Option<&Digest>,
-        context: &mut RequestContext,
+        context: &mut Self::CTX,
     ) -> Result<()> {
         visit::connected(context, is_reused);
         Ok(())
@@ -251,7 +252,7 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
-        context: &mut RequestContext,
+        context: &mut Self::CTX,
     ) -> Result<()> {
         let Some(Admitted { grant, .. }) = &context.admitted else { return Err(no_grant()) };
         grant.route().limits.of_body(body.as_ref(), session, &mut context.limits)
@@ -261,7 +262,7 @@ impl ProxyHttp for Proxy {
         &self,
         _: &mut Session,
         header: &mut RequestHeader,
-        context: &mut RequestContext,
+        context: &mut Self::CTX,
     ) -> Result<()> {
         let Admitted { grant, credential } = context.admitted.as_ref().ok_or_else(no_grant)?;
         let authority = context.visit.as_ref().and_then(Visit::authority).ok_or_else(no_grant)?;
@@ -286,7 +287,7 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        context: &mut RequestContext,
+        context: &mut Self::CTX,
     ) -> Result<()> {
         visit::answered(session, context, response);
         let Some(Admitted { grant, .. }) = &context.admitted else { return Err(no_grant()) };
@@ -333,14 +334,14 @@ impl ProxyHttp for Proxy {
         _: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
-        context: &mut RequestContext,
+        context: &mut Self::CTX,
         is_reused: bool,
     ) -> Box<Error> {
         visit::failed(session, context, &mut error, is_reused);
         error
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut RequestContext) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Self::CTX) -> FailToProxy {
         match fault(error) {
             _ if *error.etype() == STREAM_CUT => context.cut(),
             None => context.disconnected(),
@@ -365,7 +366,7 @@ impl ProxyHttp for Proxy {
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut RequestContext) {
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Self::CTX) {
         if let Some(response) = session.response_written() {
             context.answered(response.status.as_u16());
         }
@@ -376,11 +377,11 @@ impl ProxyHttp for Proxy {
     }
 
     /// The audit record says it, and nothing of the request that should not be in a log.
-    fn suppress_error_log(&self, _: &Session, _: &RequestContext, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &Self::CTX, _: &Error) -> bool {
         true
     }
 
-    fn request_summary(&self, session: &Session, _: &RequestContext) -> String {
+    fn request_summary(&self, session: &Session, _: &Self::CTX) -> String {
         let request = session.req_header();
         format!("{} {}", request.method, request.uri.path())
     }

@@ -108,9 +108,9 @@ pub(crate) fn read_host(host: &str) -> Result<Cow<'_, str>, MalformedRequest> {
         let canonical = format!("[{}]", address.ok_or(MalformedRequest::Host)?);
         return Ok(if canonical == host { host.into() } else { canonical.into() });
     }
-    let is_in_order = |label: &str| !label.is_empty() && label.bytes().all(is_part_of_a_name);
+    let is_in_order = |label: &[u8]| !label.is_empty() && label.iter().copied().all(is_part_of_a_name);
     let last = host.rsplit('.').next().unwrap_or_default();
-    let is_name = host.len() <= LONGEST_HOST && host.split('.').all(is_in_order);
+    let is_name = host.len() <= LONGEST_HOST && host.as_bytes().split(|byte| *byte == b'.').all(is_in_order);
     if !is_name || (is_number(last) && host.parse::<Ipv4Addr>().is_err()) {
         return Err(MalformedRequest::Host);
     }
@@ -119,7 +119,7 @@ pub(crate) fn read_host(host: &str) -> Result<Cow<'_, str>, MalformedRequest> {
 }
 
 fn is_part_of_a_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-_~".contains(&byte)
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~')
 }
 
 /// Whether a host that ends with this label is an IPv4 address to browsers (the URL standard, "ends in a number checker").
