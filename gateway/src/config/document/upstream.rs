@@ -171,8 +171,7 @@ pub(crate) struct Timeouts {
     /// From the end of a request to the beginning of its answer, 10ms to `idle_stream`; 60s when left out, or `idle_stream` if
     /// that is shorter.
     pub(crate) first_byte: Option<Span>,
-    /// The longest silence of an upstream, before its first byte or in a stream, 1s to 1h. Pingora's timers are kept for as
-    /// long: under constant traffic each processor takes about 1.4 MB for each minute of it.
+    /// The longest silence of an upstream, in an answer or a stream, 1s to 1h.
     pub(crate) idle_stream: Span,
     /// From when a request is passed on to the end of its answer, 10ms to 24h; no bound when left out. Event streams are
     /// exempt.
