@@ -25,7 +25,7 @@ use crate::context::{Admitted, InFlight, RequestContext};
 use crate::credential;
 use crate::cross_origin;
 use crate::deadline;
-use crate::downstream::{Duties, STREAM_CUT, Slot, UNFILTERABLE};
+use crate::downstream::{self, Duties, STREAM_CUT, Slot, UNFILTERABLE};
 use crate::gateway::Current;
 use crate::limits::stream::WatchedStream;
 use crate::limits::{BODY_TOO_LARGE, TOO_MANY_STREAMS};
@@ -261,7 +261,7 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         header: &mut RequestHeader,
         context: &mut RequestContext,
     ) -> Result<()> {
@@ -269,6 +269,7 @@ impl ProxyHttp for Proxy {
         let authority = context.visit.as_ref().and_then(Visit::authority).ok_or_else(no_grant)?;
         token_swap::swap(grant, credential, authority, &context.request_id, header)?;
         rewrite::request(grant.route(), header)?;
+        downstream::keep_te(session.req_header(), header)?;
         if let Some(trace) = &context.trace {
             trace.propagate(header)?;
         }

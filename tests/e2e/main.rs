@@ -38,5 +38,6 @@ mod streaming;
 mod telemetry;
 mod tls;
 mod token_swap;
+mod trailers;
 mod upstream_credentials;
 mod upstreams;
