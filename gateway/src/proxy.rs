@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Method, StatusCode, header};
+use http::{Method, header};
 use phantomgate_introspection::{Ended, NumericDate};
 use phantomgate_mcp::{Id, Messages};
 use phantomgate_upstreams::Visit;
@@ -250,13 +250,13 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        session: &mut Session,
+        _: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
         context: &mut RequestContext,
     ) -> Result<()> {
         let Some(Admitted { grant, .. }) = &context.admitted else { return Err(no_grant()) };
-        grant.route().limits.of_body(body.as_ref(), session, &mut context.limits)
+        grant.route().limits.of_body(body.as_ref(), &mut context.limits)
     }
 
     async fn upstream_request_filter(
@@ -315,9 +315,6 @@ impl ProxyHttp for Proxy {
             respond::share(&mcp.cross_origin, session.req_header(), response)?;
         }
         let is_stream = respond::is_event_stream(response);
-        if response.status == StatusCode::SWITCHING_PROTOCOLS {
-            session.set_read_timeout(None); // there is no body that could pause
-        }
         if !response.status.is_informational() {
             grant.route().limits.answered(is_stream, grant.token(), &mut context.limits)?;
         }

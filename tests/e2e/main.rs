@@ -39,5 +39,6 @@ mod telemetry;
 mod tls;
 mod token_swap;
 mod trailers;
+mod upgrades;
 mod upstream_credentials;
 mod upstreams;
