@@ -224,11 +224,10 @@ impl RouteLimits {
     ///
     /// # Errors
     /// With [`BODY_TOO_LARGE`].
-    pub fn of_body(&self, part: Option<&Bytes>, session: &Session, held: &mut Held) -> pingora::Result<()> {
+    pub fn of_body(&self, part: Option<&Bytes>, held: &mut Held) -> pingora::Result<()> {
         let (Some(most), Some(part)) = (self.config.body, part) else { return Ok(()) };
         held.body += part.len() as u64;
-        // What follows an upgrade is no body any more.
-        if held.body <= most || session.was_upgraded() {
+        if held.body <= most {
             return Ok(());
         }
         self.refused.count(Limit::Body);

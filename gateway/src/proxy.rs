@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Method, StatusCode, header};
+use http::{Method, header};
 use phantomgate_introspection::{Ended, NumericDate};
 use phantomgate_mcp::{Id, Messages};
 use phantomgate_upstreams::Visit;
@@ -24,7 +24,7 @@ use crate::context::{Admitted, InFlight, RequestContext};
 use crate::credential;
 use crate::cross_origin;
 use crate::deadline;
-use crate::downstream::{Duties, STREAM_CUT, Slot, UNFILTERABLE};
+use crate::downstream::{self, Duties, STREAM_CUT, Slot, UNFILTERABLE};
 use crate::gateway::Current;
 use crate::limits::stream::WatchedStream;
 use crate::limits::{BODY_TOO_LARGE, TOO_MANY_STREAMS};
@@ -249,18 +249,18 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        session: &mut Session,
+        _: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
         context: &mut Self::CTX,
     ) -> Result<()> {
         let Some(Admitted { grant, .. }) = &context.admitted else { return Err(no_grant()) };
-        grant.route().limits.of_body(body.as_ref(), session, &mut context.limits)
+        grant.route().limits.of_body(body.as_ref(), &mut context.limits)
     }
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         header: &mut RequestHeader,
         context: &mut Self::CTX,
     ) -> Result<()> {
@@ -268,6 +268,7 @@ impl ProxyHttp for Proxy {
         let authority = context.visit.as_ref().and_then(Visit::authority).ok_or_else(no_grant)?;
         token_swap::swap(grant, credential, authority, context.request_id, header)?;
         rewrite::request(grant.route(), header)?;
+        downstream::keep_te(session.req_header(), header)?;
         if let Some(trace) = &context.trace {
             trace.propagate(header)?;
         }
@@ -313,9 +314,6 @@ impl ProxyHttp for Proxy {
             respond::share(&mcp.cross_origin, session.req_header(), response)?;
         }
         let is_stream = respond::is_event_stream(response);
-        if response.status == StatusCode::SWITCHING_PROTOCOLS {
-            session.set_read_timeout(None); // there is no body that could pause
-        }
         if !response.status.is_informational() {
             grant.route().limits.answered(is_stream, grant.token(), &mut context.limits)?;
         }

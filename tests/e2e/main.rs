@@ -38,5 +38,7 @@ mod streaming;
 mod telemetry;
 mod tls;
 mod token_swap;
+mod trailers;
+mod upgrades;
 mod upstream_credentials;
 mod upstreams;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
 
-use crate::{Process, within};
+use crate::{Hosts, Process, within};
 
 /// A free port that stays ours: bound for the test's whole life, never listening, and shared with the gateway by
 /// `SO_REUSEADDR`. The port is part of `resource`, so it must be known before the configuration is written.
@@ -47,14 +47,15 @@ pub struct Gateway {
     port: ReservedPort,
     config: PathBuf,
     log_level: &'static str,
+    hosts: Option<Hosts>,
     earlier_log: String,
 }
 
 impl Gateway {
-    /// Starts `phantomgate run` and waits until it says that it listens.
-    pub async fn start(port: ReservedPort, config: &Path, log_level: &'static str) -> Self {
-        let process = serve(port.address(), config, log_level).await;
-        Self { process, port, config: config.to_owned(), log_level, earlier_log: String::new() }
+    /// Starts `phantomgate run` and waits until it says that it listens. Names are looked up in `hosts`, if there are any.
+    pub async fn start(port: ReservedPort, config: &Path, log_level: &'static str, hosts: Option<Hosts>) -> Self {
+        let process = serve(port.address(), config, log_level, hosts.as_ref()).await;
+        Self { process, port, config: config.to_owned(), log_level, hosts, earlier_log: String::new() }
     }
 
     /// Where it listens.
@@ -117,7 +118,7 @@ impl Gateway {
         self.terminate();
         self.exit().await;
         self.earlier_log.push_str(&self.process.output());
-        self.process = serve(self.port.address(), &self.config, self.log_level).await;
+        self.process = serve(self.port.address(), &self.config, self.log_level, self.hosts.as_ref()).await;
     }
 
     /// Waits until it has ended.
@@ -135,9 +136,12 @@ impl Drop for Successor {
     }
 }
 
-async fn serve(address: SocketAddr, config: &Path, log_level: &str) -> Process {
+async fn serve(address: SocketAddr, config: &Path, log_level: &str, hosts: Option<&Hosts>) -> Process {
     let mut command = phantomgate();
     command.args(["run", "--log-level", log_level, "-c"]).arg(config);
+    if let Some(hosts) = hosts {
+        command = hosts.around(&command);
+    }
     let process = Process::spawn("phantomgate", command);
     if log_level == "warn" {
         // It does not say then that it listens.

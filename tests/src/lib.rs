@@ -38,6 +38,7 @@ mod credentials;
 mod endpoint;
 mod fixtures;
 mod gateway;
+mod hosts;
 mod jwt;
 mod load;
 pub mod mcp_checks;
@@ -63,6 +64,7 @@ pub use fixtures::{
     start_oidc_provider, typescript_client,
 };
 pub use gateway::{CommandLine, Gateway, ReservedPort, Successor, phantomgate};
+pub use hosts::Hosts;
 pub use jwt::{Jwt, SigningKey, decode_jwt};
 pub use load::{Load, QuietUpstream};
 pub use openapi::Description;

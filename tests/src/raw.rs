@@ -86,6 +86,7 @@ impl RawConnection {
         let length = usize::from_str_radix(line.trim(), 16).unwrap_or_else(|_| panic!("not a chunk size: {line:?}"));
         let mut chunk = vec![0; length + 2];
         self.stream.read_exact(&mut chunk).await?;
+        assert_eq!(&chunk[length..], b"\r\n", "the end of a chunk, or a trailer");
         chunk.truncate(length);
         Ok((length > 0).then_some(chunk))
     }

@@ -14,6 +14,7 @@ use axum::{
 };
 use futures_util::StreamExt;
 use http::{HeaderMap, Method, StatusCode, Version, header};
+use http_body_util::BodyExt as _;
 use rustls::ServerConfig;
 use serde_json::{Value, json};
 use tokio::{
@@ -102,6 +103,7 @@ struct Script {
     streams: Mutex<Vec<mpsc::Receiver<Result<Bytes, Infallible>>>>,
     held: Mutex<Option<watch::Receiver<bool>>>,
     headers: Mutex<HeaderMap>,
+    trailers: Mutex<HeaderMap>,
     status: Mutex<StatusCode>,
     content: Mutex<Option<(&'static str, Bytes)>>,
     handshakes: Mutex<Vec<Handshake>>,
@@ -148,7 +150,12 @@ impl axum::serve::Listener for TlsConnections {
 impl Upstream {
     /// Starts one; unless scripted otherwise it answers every request with what it got, as JSON.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0".parse().unwrap()).await
+    }
+
+    /// The same at this address.
+    pub async fn start_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let script = Arc::new(Script::default());
         let router = Router::new().fallback(receive).with_state(Arc::clone(&script));
@@ -223,6 +230,11 @@ impl Upstream {
         self.script.headers.lock().unwrap().append(name, value.parse().unwrap());
     }
 
+    /// Every answer ends with this field too, where its HTTP has a place for it.
+    pub fn add_trailer(&self, name: &'static str, value: &str) {
+        self.script.trailers.lock().unwrap().append(name, value.parse().unwrap());
+    }
+
     /// Every answer has this status.
     pub fn answer_with_status(&self, status: u16) {
         *self.script.status.lock().unwrap() = StatusCode::from_u16(status).unwrap();
@@ -277,7 +289,14 @@ async fn receive(State(script): State<Arc<Script>>, request: Request) -> Respons
     };
     *response.status_mut() = *script.status.lock().unwrap();
     response.headers_mut().extend(script.headers.lock().unwrap().clone());
-    response
+    let trailers = script.trailers.lock().unwrap().clone();
+    if trailers.is_empty() {
+        return response;
+    }
+    // Over HTTP/1.1 only those are sent that were announced.
+    let names: Vec<_> = trailers.keys().map(http::HeaderName::as_str).collect();
+    response.headers_mut().insert(header::TRAILER, names.join(", ").parse().unwrap());
+    response.map(|body| Body::new(body.with_trailers(async { Some(Ok(trailers)) })))
 }
 
 async fn read(body: Body, arriving: &watch::Sender<Vec<u8>>) {

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    AnswerExt, AuthorizationServer, Credentials, Fixture, Gateway, RawConnection, ReservedPort, Response, Upstream,
+    AnswerExt, AuthorizationServer, Credentials, Fixture, Gateway, Hosts, RawConnection, ReservedPort, Response,
+    Upstream,
     authorization_server::{CLIENT_ID, CLIENT_SECRET},
 };
 
@@ -47,6 +48,8 @@ pub struct Given {
     pub credentials: Credentials,
     /// How much the gateway logs: at first all there is, because all of it is searched for credentials.
     pub log_level: &'static str,
+    /// Where the gateway looks names up, if not where everybody does.
+    pub hosts: Option<Hosts>,
     port: ReservedPort,
     admin: ReservedPort,
     directory: TempDir,
@@ -68,7 +71,17 @@ impl Given {
             "upstreams": { "upstream": { "endpoints": [upstream.url()] } },
             "routes": [route("mcp", &origin, "/mcp")],
         });
-        Self { config, authorization_server, upstream, credentials, log_level: "trace", port, admin, directory }
+        Self {
+            config,
+            authorization_server,
+            upstream,
+            credentials,
+            log_level: "trace",
+            hosts: None,
+            port,
+            admin,
+            directory,
+        }
     }
 
     /// The public URL of a path on the gateway.
@@ -121,10 +134,11 @@ impl Given {
 
     /// Starts the gateway.
     pub async fn start(self) -> World {
-        let Self { config, authorization_server, upstream, credentials, log_level, port, admin, directory } = self;
+        let Self { config, authorization_server, upstream, credentials, log_level, hosts, port, admin, directory } =
+            self;
         let file = directory.path().join("gateway.yaml");
         std::fs::write(&file, serde_json::to_string_pretty(&config).unwrap()).unwrap();
-        let gateway = Gateway::start(port, &file, log_level).await;
+        let gateway = Gateway::start(port, &file, log_level, hosts).await;
         // Every request shows what was received, not what a client library made of it.
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
         World { gateway, authorization_server, upstream, credentials, config, client, admin, directory }

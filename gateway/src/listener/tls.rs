@@ -1,10 +1,12 @@
 //! TLS on a listener: versions, certificates by name, clients' certificates. All of it is made of files, and made again when
 //! one of them has changed; a connection keeps what it began with.
 
+use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use metrics::gauge;
+use parking_lot::Mutex;
 use phantomgate_files::FromFiles;
 use phantomgate_introspection::NumericDate;
 use pingora::listeners::tls::{Acceptor, TlsSettings};
@@ -116,24 +118,40 @@ struct Expiry {
     at: NumericDate,
 }
 
-/// When the certificates in use expire.
+/// Of how many listeners a certificate of this name is in use. For a while that may be two with the same address, when another
+/// configuration takes the place of one that still has connections.
+static IN_USE: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
+
+/// When the certificates of a listener expire.
 #[derive(Default)]
 struct ExpiryGauges {
-    shown: ArcSwap<Vec<String>>,
+    shown: Mutex<Vec<String>>,
 }
 
 impl ExpiryGauges {
     fn show(&self, expiries: Vec<Expiry>) {
         let gauge = |name: &str| gauge!("phantomgate_certificate_expiry_timestamp_seconds", "name" => name.to_owned());
+        let mut in_use = IN_USE.lock();
         for Expiry { name, at } in &expiries {
+            *in_use.entry(name.clone()).or_default() += 1;
             #[expect(clippy::cast_precision_loss, reason = "a date of this age of the world has 31 bits")]
             gauge(name).set(at.seconds() as f64);
         }
-        let names: Vec<_> = expiries.into_iter().map(|expiry| expiry.name).collect();
-        // What is not in use any more expires never: nobody is to be woken for it.
-        for gone in self.shown.load().iter().filter(|shown| !names.contains(shown)) {
-            gauge(gone).set(f64::INFINITY);
+        let names = expiries.into_iter().map(|expiry| expiry.name).collect();
+        for earlier in mem::replace(&mut *self.shown.lock(), names) {
+            let Some(count) = in_use.get_mut(&earlier) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                in_use.remove(&earlier);
+                // What is not in use any more expires never: nobody is to be woken for it.
+                gauge(&earlier).set(f64::INFINITY);
+            }
         }
-        self.shown.store(Arc::new(names));
+    }
+}
+
+impl Drop for ExpiryGauges {
+    fn drop(&mut self) {
+        self.show(Vec::new());
     }
 }

@@ -30,6 +30,9 @@ use crate::stopping::{LAST_REQUESTS, Stop};
 /// How long names are looked up before serving begins without them.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a listener that ends may go on accepting those who have connected already.
+const LISTENER_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long the last requests of the operator are waited for.
 const ADMIN_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -145,6 +148,11 @@ impl Serving {
                 }
                 NextListener::New(config, listener) => self.listen(config, listener),
             }
+        }
+        // Once it is told that the new configuration is at work, nobody gets in by the rules of an old one.
+        for (_, mut ended) in running.into_iter().flatten() {
+            ended.stop();
+            let _ = tokio::time::timeout(LISTENER_PATIENCE, ended.stopped()).await;
         }
         if let Some((config, socket)) = admin {
             self.end_admin();

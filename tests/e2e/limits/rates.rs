@@ -136,3 +136,59 @@ async fn each_member_of_a_batch_counts() {
     batch(2).answer().await.assert_status(429);
     assert_eq!(world.upstream.received().len(), 1);
 }
+
+// --- a new configuration ----------------------------------------------------------------------------------------------
+
+/// How many requests pass until one is refused.
+async fn passing(world: &World, token: &str) -> usize {
+    for count in 0..100 {
+        let answer = world.get("/mcp").bearer_auth(token).answer().await;
+        if answer.status != 200 {
+            answer.assert_status(429);
+            return count;
+        }
+    }
+    panic!("no request was refused");
+}
+
+#[tokio::test]
+async fn who_has_used_up_a_rate_stays_refused_when_something_else_of_the_route_changes() {
+    let an_hour = |per: &str, requests: u32| json!({ "per": per, "requests": requests, "period": "1h" });
+    for per in ["client", "subject", "address", "route"] {
+        let mut world = given(json!({ "rate": [an_hour(per, 2)] })).await.start().await;
+        let token = world.valid_token();
+        assert_eq!(passing(&world, &token).await, 2, "{per}");
+
+        // The route, what it stands on, and another limit before this one.
+        world.configure(|config| {
+            config["routes"][0]["credential"]["audience"] = json!("https://other.internal");
+            config["routes"][0]["limits"]["header"] = json!("16KiB");
+            config["routes"][0]["limits"]["rate"] = json!([an_hour("route", 1000), an_hour(per, 2)]);
+            config["upstreams"]["upstream"]["timeouts"] = json!({ "connect": "2s" });
+            config["authorization_servers"]["main"]["cache"] = json!({ "max_ttl": "1m" });
+        });
+        world.reload().await.assert_status(200);
+
+        let answer = world.get("/mcp").bearer_auth(&token).answer().await;
+        let seconds: u64 = answer.assert_status(429).header("retry-after").parse().unwrap();
+        assert!((1700..=1800).contains(&seconds), "{per}: {seconds}");
+    }
+}
+
+#[tokio::test]
+async fn a_rate_that_changes_begins_anew_and_others_go_on() {
+    let an_hour = |per: &str, requests: u32| json!({ "per": per, "requests": requests, "period": "1h" });
+    let mut world = given(json!({ "rate": [an_hour("client", 2), an_hour("route", 6)] })).await.start().await;
+    let token = world.valid_token();
+    assert_eq!(passing(&world, &token).await, 2);
+
+    world.configure(|config| config["routes"][0]["limits"]["rate"][0] = an_hour("client", 20));
+    world.reload().await.assert_status(200);
+
+    // Of the six of the route three have been used: two that passed, and one that only the client had too many of.
+    assert_eq!(passing(&world, &token).await, 3);
+    world.gateway.logged(&["rate_limited", "per route"]).await;
+    world.configure(|config| config["routes"][0]["limits"]["rate"] = json!([an_hour("client", 1)]));
+    world.reload().await.assert_status(200);
+    assert_eq!(passing(&world, &token).await, 1);
+}

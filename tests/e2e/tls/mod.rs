@@ -3,6 +3,7 @@
 mod check;
 mod clients;
 mod listener;
+mod reload;
 mod upstream;
 
 use std::net::SocketAddr;

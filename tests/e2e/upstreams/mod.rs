@@ -3,6 +3,7 @@
 mod drain;
 mod failure;
 mod limits;
+mod names;
 mod selection;
 mod timeouts;
 
