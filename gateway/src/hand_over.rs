@@ -5,6 +5,9 @@
 //! configuration, builds all it needs, begins to accept, and says so; only then does this process stop accepting, finishes
 //! what is under way, and ends. Whatever goes wrong before that leaves this process at work as if nothing had happened.
 //!
+//! What is started first only starts the new process, and ends. So that one is a child of the service manager, which can wait
+//! for its children alone: systemd would kill any other process at once when it is to end, whatever is under way.
+//!
 //! Nothing of it can be reached from outside: there is no path to a socket that somebody else could connect to.
 
 use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
@@ -19,10 +22,14 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
 };
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 /// What the new process is told on its command line.
 pub const ARGUMENT: &str = "--upgrade";
+
+/// And what the process is told that starts it.
+pub const DETACH: &str = "--detach";
 
 /// How long the new process may take until it serves.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -83,6 +90,7 @@ impl Sockets {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let length =
             recvmsg(&channel, &mut [IoSliceMut::new(&mut message)], &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
+        (&channel).write_all(&std::process::id().to_ne_bytes())?;
         let received = control.drain().filter_map(|message| match message {
             RecvAncillaryMessage::ScmRights(sockets) => Some(sockets),
             _ => None,
@@ -103,32 +111,44 @@ impl Predecessor {
     }
 }
 
+/// Starts the process that takes over. It lives on when this one ends, which is to be now.
+///
+/// # Errors
+/// What the system says.
+pub fn detach() -> io::Result<()> {
+    this_program()?.arg(ARGUMENT).spawn().map(drop)
+}
+
 /// Starts the program once more and hands it `sockets`; gives its process id when it serves. Blocks.
 ///
 /// # Errors
 /// [`HandOverError`]: this process has to go on then.
 pub fn hand_over(sockets: &[(Purpose, OwnedFd)]) -> Result<u32, HandOverError> {
     let (mut own, theirs) = UnixStream::pair()?;
-    let mut arguments: Vec<_> = std::env::args_os().collect();
-    if arguments.is_empty() {
-        return Err(io::Error::from(io::ErrorKind::NotFound).into());
-    }
-    let program = arguments.remove(0);
-    arguments.retain(|argument| argument != ARGUMENT);
-    let mut command = Command::new(program);
-    command.args(arguments).arg(ARGUMENT).stdin(OwnedFd::from(theirs));
-    let mut process = command.spawn()?;
+    let mut command = this_program()?;
+    command.args([ARGUMENT, DETACH]).stdin(OwnedFd::from(theirs));
+    let mut starter = command.spawn()?;
     // Its end of the pair must be open nowhere else, or its end would not be noticed.
     drop(command);
+    let mut process = None;
     let handed_over = send(&own, sockets).and_then(|()| {
         own.set_read_timeout(Some(PATIENCE))?;
+        let mut id = [0; size_of::<u32>()];
+        own.read_exact(&mut id)?;
+        let id = u32::from_ne_bytes(id);
+        process = open(id)?;
         let mut said = [0; SERVING.len()];
-        own.read_exact(&mut said)
+        own.read_exact(&mut said)?;
+        Ok(id)
     });
+    end(&mut starter);
     match handed_over {
-        Ok(()) => Ok(process.id()),
+        Ok(id) => Ok(id),
         Err(error) => {
-            end(&mut process);
+            // A process that does not serve must not begin to later.
+            if let Some(process) = process {
+                let _ = pidfd_send_signal(process, Signal::KILL);
+            }
             match error.kind() {
                 io::ErrorKind::UnexpectedEof | io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionReset => {
                     Err(HandOverError::NotServing)
@@ -137,6 +157,20 @@ pub fn hand_over(sockets: &[(Purpose, OwnedFd)]) -> Result<u32, HandOverError> {
             }
         }
     }
+}
+
+/// What was started as this process was, without what was said about handing over.
+fn this_program() -> io::Result<Command> {
+    let mut arguments = std::env::args_os();
+    let mut command = Command::new(arguments.next().ok_or(io::ErrorKind::NotFound)?);
+    command.args(arguments.filter(|argument| argument != ARGUMENT && argument != DETACH));
+    Ok(command)
+}
+
+/// A process that is no child of ours, to be sure that it is still the same when it is to end.
+fn open(id: u32) -> io::Result<Option<OwnedFd>> {
+    let id = i32::try_from(id).ok().and_then(Pid::from_raw);
+    Ok(id.map(|id| pidfd_open(id, PidfdFlags::empty())).transpose()?)
 }
 
 fn send(channel: &UnixStream, sockets: &[(Purpose, OwnedFd)]) -> io::Result<()> {
@@ -151,7 +185,7 @@ fn send(channel: &UnixStream, sockets: &[(Purpose, OwnedFd)]) -> io::Result<()> 
     if sent == message.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
-/// A process that does not serve must not begin to later.
+/// It has ended by itself, unless another program lies where this one was.
 fn end(process: &mut Child) {
     let _ = process.kill();
     let _ = process.wait();

@@ -22,11 +22,12 @@ pub enum Format {
 pub fn start(level: Level, format: Format) {
     let filter = Targets::new()
         .with_default(Level::WARN)
-        // What a client or an upstream does wrong is an error to Pingora, in words that may quote the request. The audit
-        // record says as much. A pooled connection that has ended meanwhile is an error to it too; nobody is harmed.
+        // What a client or an upstream does wrong is an error to Pingora and rustls, in words that may quote the request, and
+        // anybody could fill the log with it. The audit record says as much. A pooled connection that has ended meanwhile is an error to it too; nobody is harmed.
         .with_target("pingora_proxy", LevelFilter::OFF)
         .with_target("pingora_core::protocols", LevelFilter::OFF)
         .with_target("pingora_core::connectors", LevelFilter::OFF)
+        .with_target("rustls", LevelFilter::OFF)
         .with_targets(
             ["phantomgate", "phantomgate_files", "phantomgate_introspection", "phantomgate_upstreams", "audit"]
                 .map(|own| (own, level)),

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use phantomgate::hand_over;
 use phantomgate::logging::Format;
 
 #[global_allocator]
@@ -46,6 +47,9 @@ enum Command {
         /// Take over the sockets of the process that starts this one: see SIGUSR2
         #[arg(long, hide = true)]
         upgrade: bool,
+        /// Start the process that does so, and end
+        #[arg(long, hide = true, requires = "upgrade")]
+        detach: bool,
     },
     /// Tell everything that is wrong with a configuration, without running it
     ///
@@ -110,7 +114,8 @@ struct ConfigArgument {
 fn main() -> ExitCode {
     phantomgate::install_crypto_provider();
     let result = match Arguments::parse().command {
-        Command::Run { config, log_level, log_format, upgrade } => {
+        Command::Run { detach: true, .. } => hand_over::detach().map_err(Into::into),
+        Command::Run { config, log_level, log_format, upgrade, detach: false } => {
             commands::run(&config.path, log_level, log_format, upgrade)
         }
         Command::Check { config } => commands::check(&config.path),

@@ -290,7 +290,9 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         context: &mut Self::CTX,
     ) -> Result<()> {
-        visit::answered(session, context, response);
+        if respond::is_final(response.status) {
+            visit::answered(session, context, response);
+        }
         let Some(Admitted { grant, .. }) = &context.admitted else { return Err(no_grant()) };
         if !response.status.is_informational() {
             context.stopwatch.enter(Stage::Answer);
@@ -344,7 +346,7 @@ impl ProxyHttp for Proxy {
             _ if *error.etype() == STREAM_CUT => context.cut(),
             None => context.disconnected(),
             // Too late for an answer: the client sees the connection end.
-            Some(rejection) if session.response_written().is_some() => context.rejected(&rejection),
+            Some(rejection) if respond::sent(session).is_some() => context.rejected(&rejection),
             Some(rejection) => {
                 // What is left of the request is not read: the answer says that the connection ends with it, which only
                 // Pingora's own session can say.
@@ -360,12 +362,12 @@ impl ProxyHttp for Proxy {
         if let Some(trace) = &mut context.trace {
             trace.attempt_is_over(true);
         }
-        let error_code = session.response_written().map_or(0, |response| response.status.as_u16());
+        let error_code = respond::sent(session).map_or(0, |response| response.status.as_u16());
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Self::CTX) {
-        if let Some(response) = session.response_written() {
+        if let Some(response) = respond::sent(session) {
             context.answered(response.status.as_u16());
         }
         context.transferred(session.body_bytes_read(), session.body_bytes_sent());

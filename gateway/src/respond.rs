@@ -35,12 +35,14 @@ pub async fn send(session: &mut Session, answer: Answer) -> pingora::Result<()> 
         header.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
     }
     let has_body = !answer.body.is_empty() && session.req_header().method != Method::HEAD;
+    // Who asks before sending a body sends none, unless it was told to go on.
+    let may_send = !session.req_header().headers.contains_key(header::EXPECT) || session.response_written().is_some();
     session.write_response_header(Box::new(header), !has_body).await?;
     if has_body {
         session.write_response_body(Some(answer.body), true).await?;
     }
     let is_http_1 = session.as_http1().is_some();
-    if is_http_1 && !session.is_body_done() && !session.req_header().headers.contains_key(header::EXPECT) {
+    if is_http_1 && !session.is_body_done() && may_send {
         let _ = session.downstream_session.drain_request_body().await;
     }
     Ok(())
@@ -59,6 +61,16 @@ pub fn share(cross_origin: &CrossOrigin, request: &RequestHeader, answer: &mut R
         answer.append_header(name, value)?;
     }
     Ok(())
+}
+
+/// Whether this is the status of an answer. What comes before one, such as 100 (Continue), is none: another follows.
+pub fn is_final(status: StatusCode) -> bool {
+    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// The answer that was sent, if one was.
+pub fn sent(session: &Session) -> Option<&ResponseHeader> {
+    session.response_written().filter(|response| is_final(response.status))
 }
 
 /// The id of the JSON-RPC request in the body of a request that is refused; none when it is something else.

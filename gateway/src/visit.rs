@@ -78,7 +78,7 @@ pub fn answered(session: &Session, context: &mut RequestContext, response: &Resp
     if let Some(visit) = &mut context.visit {
         visit.answered();
     }
-    if let Some(stream) = WatchedStream::of_session(session).filter(|_| !response.status.is_informational()) {
+    if let Some(stream) = WatchedStream::of_session(session) {
         stream.answer_begins(is_event_stream(response));
     }
 }

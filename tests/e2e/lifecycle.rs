@@ -291,6 +291,23 @@ async fn under_load_no_request_fails_when_another_process_takes_over() {
 }
 
 #[tokio::test]
+async fn the_new_process_is_no_child_of_the_old_one() {
+    let mut world = World::new().await;
+    let token = world.valid_token();
+    let release = world.upstream.hold();
+    let held = tokio::spawn(world.get("/mcp").bearer_auth(&token).answer());
+    world.upstream.receives(1).await;
+
+    world.gateway.ask_to_hand_over();
+    let successor = world.gateway.successor().await;
+
+    assert_ne!(successor.parent(), "phantomgate");
+    release.send_replace(true);
+    held.await.unwrap().assert_status(200);
+    assert!(world.gateway.hands_over().await.1.success());
+}
+
+#[tokio::test]
 async fn a_process_that_does_not_come_to_serve_takes_nothing_over() {
     let mut world = World::new().await;
     let token = world.valid_token();

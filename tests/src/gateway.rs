@@ -101,10 +101,14 @@ impl Gateway {
 
     /// Waits until it has handed over to another process and ended; gives how.
     pub async fn hands_over(&mut self) -> (Successor, ExitStatus) {
+        (self.successor().await, self.process.leaves().await)
+    }
+
+    /// Waits until it has handed over to another process; it may have something left to do.
+    pub async fn successor(&self) -> Successor {
         let line = self.logged(&["handed over", "process="]).await;
         let process = line.rsplit_once("process=").and_then(|(_, id)| id.trim().parse().ok()).and_then(Pid::from_raw);
-        let successor = Successor(process.unwrap_or_else(|| panic!("no process in {line}")));
-        (successor, self.process.leaves().await)
+        Successor(process.unwrap_or_else(|| panic!("no process in {line}")))
     }
 
     /// Waits until it no longer takes connections.
@@ -129,6 +133,16 @@ impl Gateway {
 
 /// The process that a gateway has handed over to. Dropping it ends it.
 pub struct Successor(Pid);
+
+impl Successor {
+    /// The program that it is a child of.
+    pub fn parent(&self) -> String {
+        let read = |id: &str, file: &str| std::fs::read_to_string(format!("/proc/{id}/{file}")).unwrap();
+        let status = read(&self.0.as_raw_nonzero().to_string(), "status");
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap();
+        read(parent.trim(), "comm").trim().to_owned()
+    }
+}
 
 impl Drop for Successor {
     fn drop(&mut self) {

@@ -36,6 +36,20 @@ async fn who_asks_before_sending_too_much_is_told_without_sending_it() {
     connection.response().await.unwrap().assert_status(413);
 }
 
+#[tokio::test]
+async fn who_asks_and_then_sends_too_much_is_told() {
+    let world = world().await;
+    let token = world.valid_token();
+    let mut connection = world.raw().await;
+
+    let head = head("POST", &token);
+    connection.send(format!("{head}Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n")).await;
+    connection.response().await.unwrap().assert_status(100);
+    connection.send(format!("{:x}\r\n{}\r\n", 1024 * 1024 + 1, "x".repeat(1024 * 1024 + 1))).await;
+
+    assert_eq!(connection.response().await.unwrap().assert_status(413).json()["reason"], "body_too_large");
+}
+
 async fn an_unannounced_body_is_cut(client: reqwest::Client) {
     let world = world().await;
     let token = world.valid_token();

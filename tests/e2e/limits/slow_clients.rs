@@ -96,6 +96,27 @@ async fn a_body_that_pauses_for_too_long_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn a_body_that_was_asked_for_and_pauses_for_too_long_is_not_waited_for() {
+    for mcp in [Value::Null, json!({ "default": "allow" })] {
+        let mut given = given(json!({ "body_timeout": "300ms" })).await;
+        if !mcp.is_null() {
+            given.config["routes"][0]["mcp"] = mcp;
+        }
+        let world = given.start().await;
+        let token = world.valid_token();
+        let mut connection = world.raw().await;
+
+        let head = format!("{}Content-Type: application/json\r\n", head("POST", &token));
+        connection.send(format!("{head}Content-Length: 10\r\nExpect: 100-continue\r\n\r\n")).await;
+        connection.response().await.unwrap().assert_status(100);
+        connection.send("half").await;
+
+        connection.response().await.unwrap().assert_status(408);
+        world.gateway.logged(&["audit", "reason=\"request_timeout\"", "status=408"]).await;
+    }
+}
+
+#[tokio::test]
 async fn a_message_that_pauses_for_too_long_is_not_waited_for() {
     let mut given = given(json!({ "body_timeout": "300ms" })).await;
     given.config["routes"][0]["mcp"] = json!({ "default": "allow" });

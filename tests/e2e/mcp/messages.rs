@@ -459,6 +459,24 @@ async fn rfc9110_s10_1_1_a_message_that_waits_for_100_continue_arrives() {
     assert_eq!(connection.response().await.unwrap().assert_status(200).json()["body"], body);
 }
 
+#[tokio::test]
+async fn rfc9110_s10_1_1_a_message_that_waited_for_100_continue_is_answered_when_its_upstream_is_away() {
+    let mut given = given(json!({ "default": "allow" })).await;
+    let away = e2e::ReservedPort::new();
+    given.config["upstreams"]["upstream"]["endpoints"] = json!([format!("http://{}", away.address())]);
+    let world = given.start().await;
+    let token = world.valid_token();
+    let mut connection = world.raw().await;
+    let body = padded(1_000);
+
+    connection.send(head(&token, &format!("Content-Length: {}\r\nExpect: 100-continue\r\n", body.len()))).await;
+    connection.response().await.unwrap().assert_status(100);
+    connection.send(body).await;
+
+    let answer = connection.response().await.unwrap();
+    assert_eq!(answer.assert_status(502).json()["error"]["data"]["reason"], "upstream_unavailable");
+}
+
 fn head(token: &str, fields: &str) -> String {
     format!(
         "POST /mcp HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n{fields}\r\n"
