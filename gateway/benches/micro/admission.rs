@@ -56,9 +56,9 @@ pub(crate) fn deciding() -> impl FnMut() -> RequestHeader {
         let route = find(&gateway, request);
         let message = Messages::parse(black_box(body.as_bytes())).expect("a message");
         let mcp = route.mcp.as_ref().expect("an MCP endpoint");
-        mcp.check_messages(&request.headers, &message).ok().expect("consistent headers");
+        mcp.check_messages(&request.headers, &message).expect("consistent headers");
         let grant = grant(route, request, Some(&message));
-        let credential = done(upstream_credential::obtain(&grant, request, now, &mut false)).ok().expect("a JWT");
+        let credential = done(upstream_credential::obtain(&grant, request, now, &mut false)).expect("a JWT");
         let mut header = header.clone();
         swap(&grant, &credential, "10.0.0.5:3000", "0190b6f5-7a1c-4b1f-8f0e-1f2a3b4c5d6e", &mut header)
             .expect("a header");
@@ -73,13 +73,13 @@ pub(crate) fn refusing() -> impl FnMut() -> bool {
 }
 
 fn find<'a>(gateway: &'a Gateway, request: &request::Parts) -> &'a Arc<Route> {
-    let target = RequestTarget::of(request).ok().expect("a target");
-    gateway.routes.find(&target, request).ok().expect("a route")
+    let target = RequestTarget::of(request).expect("a target");
+    gateway.routes.find(&target, request).expect("a route")
 }
 
 fn grant(route: &Arc<Route>, request: &request::Parts, messages: Option<&Messages>) -> Grant {
-    let caller = done(admit(route, request, None, NumericDate::now(), &mut None)).ok().expect("a known token");
-    authorize(caller, messages).ok().expect("a grant")
+    let caller = done(admit(route, request, None, NumericDate::now(), &mut None)).expect("a known token");
+    authorize(caller, messages).expect("a grant")
 }
 
 /// Has the token of `request` introspected.
