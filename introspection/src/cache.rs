@@ -389,7 +389,7 @@ mod tests {
         let put = |number: u64| {
             let token = format!("opaque-token-{number:030}");
             let active = ActiveToken {
-                subject: Some(format!("248289761001-{number:024}")),
+                subject: Some(format!("248289761001-{number:024}").into()),
                 client_id: Some("3d9e1c3a-6c1b-4f0e-9f6e-2d6f5d9b7a11".into()),
                 session_id: Some(format!("session-{number:028}")),
                 scope: crate::ScopeSet::from_granted("mcp:read mcp:write"),

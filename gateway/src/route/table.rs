@@ -161,7 +161,7 @@ mod tests {
     fn table(routes: &[&str]) -> RouteTable {
         let matches: Vec<_> = routes.iter().map(|route| format!("match: {{ {route} }}")).collect();
         let matches: Vec<_> = matches.iter().map(String::as_str).collect();
-        let named = |(route, name): (Route, &&str)| Arc::new(Route { name: (*name).to_owned(), ..route });
+        let named = |(route, name): (Route, &&str)| Arc::new(Route { name: (*name).into(), ..route });
         public(&matches).into_iter().zip(routes).map(named).collect()
     }
 
@@ -171,7 +171,7 @@ mod tests {
         let request = request.body(()).unwrap().into_parts().0;
         let target = RequestTarget::of(&request).unwrap();
         match table.find(&target, &request) {
-            Ok(route) => route.name.clone(),
+            Ok(route) => route.name.to_string(),
             Err(Rejection::MethodNotAllowed(allow)) => format!("405 {}", allow.to_str().unwrap()),
             Err(_) => "none".to_owned(),
         }
