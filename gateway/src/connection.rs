@@ -7,13 +7,14 @@
 //! events was finished by us, and its client comes back at once: over the same connection, which it has no reason to think
 //! closed. So the session of such a request is handed here, and its connection serves the next.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp as _};
-use pingora::protocols::Stream;
+use pingora::protocols::{ALPN, Stream};
 use pingora::protocols::http::server::Session as HttpSession;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::HttpProxy;
@@ -23,7 +24,7 @@ use crate::config::ConnectionConfig;
 use crate::context::InFlight;
 use crate::gateway::Current;
 use crate::limits::connections::{ConnectionLimits, Entered};
-use crate::limits::stream::WatchedStream;
+use crate::limits::stream::{PREFACE, WatchedStream};
 use crate::proxy::Proxy;
 use crate::stopping::idle_is_over;
 
@@ -62,11 +63,26 @@ impl Connections {
     /// Serves a connection that was let in, to its end.
     pub async fn serve(&self, stream: Stream, entered: Entered, shutdown: &ShutdownWatch) {
         let mut options = HttpServerOptions::default();
-        options.h2c = true;
         options.h2_idle_timeout = Some(entered.config.idle_timeout);
         let served = Arc::new(Served { proxy: self.proxy.clone(), options, config: entered.config.clone() });
-        served.process_new(Box::new(WatchedStream::new(stream, entered, idle_is_over(shutdown.clone()))), shutdown).await;
+        let last_request = idle_is_over(shutdown.clone());
+        let mut stream: Stream = Box::new(WatchedStream::new(stream, entered, last_request));
+        match speaks_http_2(&mut stream).await {
+            Ok(true) => drop(served.process_new(stream, shutdown).await),
+            Ok(false) => served.http_1(stream, shutdown).await,
+            Err(_) => {} // it is gone, or has had its time
+        }
     }
+}
+
+/// Whether the client speaks HTTP/2: as agreed on over TLS, without TLS as it begins (RFC 9113 §3.3).
+async fn speaks_http_2(stream: &mut Stream) -> io::Result<bool> {
+    if stream.get_ssl_digest().is_some() {
+        return Ok(stream.selected_alpn_proto() == Some(ALPN::H2));
+    }
+    let mut beginning = [0; PREFACE.len()];
+    stream.try_peek(&mut beginning).await?;
+    Ok(beginning == PREFACE)
 }
 
 /// One connection, while it is served.
@@ -82,18 +98,24 @@ pub fn finished(session: HttpSession) {
     let _ = FINISHED.try_with(|finished| *finished.lock() = Some(session));
 }
 
-#[async_trait]
-impl HttpServerApp for Served {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        mut session: HttpSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
+impl Served {
+    /// Request after request over HTTP/1.1. Pingora would do the same, with more memory for each connection.
+    async fn http_1(&self, stream: Stream, shutdown: &ShutdownWatch) {
+        let mut session = HttpSession::new_http1(stream);
+        // For ever: the stream itself ends waits for a request. Where the listener has stopped there is no other one.
+        session.set_keepalive((!*shutdown.borrow()).then_some(0));
+        while let Some(reused) = self.request(session, shutdown).await {
+            let (stream, settings) = reused.consume();
+            session = HttpSession::new_http1(stream);
+            if let Some(settings) = settings {
+                settings.apply_to_session(&mut session);
+            }
+        }
+    }
+
+    async fn request(&self, mut session: HttpSession, shutdown: &ShutdownWatch) -> Option<ReusedHttpStream> {
         if let Some(stream) = session.stream().and_then(WatchedStream::of) {
             stream.awaits_request();
-        }
-        if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(0)); // for ever: the stream itself ends waits for a request
         }
         session.set_read_timeout(Some(self.config.body_timeout));
         if session.as_http2().is_some() {
@@ -110,6 +132,18 @@ impl HttpServerApp for Served {
             Box::pin(use_again(session)).await
         };
         FINISHED.scope(Mutex::default(), serve).await
+    }
+}
+
+/// Over HTTP/2, where Pingora takes a connection apart into requests.
+#[async_trait]
+impl HttpServerApp for Served {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: HttpSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        self.request(session, shutdown).await
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

@@ -38,7 +38,7 @@ use crate::config::ConnectionConfig;
 use crate::deadline::{Deadline, Spans, TOO_LONG, Timer};
 
 /// What HTTP/2 begins with (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How much may be read of a head beyond what the largest route takes: the rest of what came with it, and what is no header.
 const SLACK: usize = 64 * 1024;

@@ -36,6 +36,10 @@ const LISTENER_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the last requests of the operator are waited for.
 const ADMIN_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How many connections to upstreams are kept for another request, of all upstreams. Of Pingora's 128, each of hundreds of
+/// endpoints would lose its own before it is used again.
+const IDLE_CONNECTIONS: usize = 16 * 1024;
+
 /// A gateway at work.
 pub(super) struct Serving {
     current: Current,
@@ -88,7 +92,11 @@ impl Serving {
         resolve(&gateway, |_| true).await;
         background.adopt(&gateway);
 
-        let conf = Arc::new(ServerConf { max_retries: 16, ..ServerConf::default() });
+        let conf = Arc::new(ServerConf {
+            max_retries: 16,
+            upstream_keepalive_pool_size: IDLE_CONNECTIONS,
+            ..ServerConf::default()
+        });
         let proxy = Proxy { current: current.clone(), in_flight: in_flight.clone(), stopping };
         let connections = Arc::new(Connections {
             proxy: Arc::new(http_proxy(&conf, proxy)),
