@@ -49,8 +49,7 @@ impl Placement {
     }
 
     fn on(processors: &[u32]) -> Self {
-        let list =
-            |processors: &[u32]| processors.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let list = |processors: &[u32]| processors.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
         match processors {
             [first, second, _, ..] => Self {
                 proxy: Some(list(&[*first, *second])),

@@ -6,6 +6,7 @@
 //! | [`authorization_server`], [`upstream`] | what stands around a proxy under load |
 //! | [`load`] | wrk and h2load |
 //! | [`process`], [`machine`] | CPU, memory and descriptors as the operating system counts them; how quiet it was |
+//! | [`programs`] | where programs are that `tests/perf/run` has built and installed |
 //! | [`statistics`] | medians and spreads |
 //!
 //! Whatever is started here ends with it, also after ctrl-C: servers are processes that end when they are dropped, and all
@@ -24,6 +25,7 @@ mod load;
 mod machine;
 mod peers;
 mod process;
+mod programs;
 mod statistics;
 mod template;
 mod upstream;

@@ -8,6 +8,7 @@ use e2e::{Process, ReservedPort};
 
 use crate::load::listening;
 use crate::process::ProcessTree;
+use crate::programs::Program;
 use crate::template::fill;
 
 /// A few bytes.
@@ -45,7 +46,7 @@ impl Upstream {
             ],
         );
         std::fs::write(&config, text).unwrap();
-        let process = Process::spawn("the upstream", nginx(launch(Path::new("nginx")), &config));
+        let process = Process::spawn("the upstream", nginx(launch(&Program::Nginx.path()), &config));
         let upstream = Self { port, process };
         listening(upstream.port.address()).await;
         upstream

@@ -9,12 +9,7 @@ use e2e::Process;
 use super::{CONNECTIONS, Latency, Load, Report, output};
 use crate::statistics::quantile;
 
-pub(super) async fn run(
-    load: &Load,
-    duration: Duration,
-    directory: &Path,
-    launch: impl Fn(&str) -> Command,
-) -> Report {
+pub(super) async fn run(load: &Load, duration: Duration, directory: &Path, launch: impl Fn(&str) -> Command) -> Report {
     let [token] = &load.tokens[..] else { panic!("h2load cannot take turns with tokens") };
     let log = directory.join("h2load.log");
     let _ = std::fs::remove_file(&log); // it would be appended to
@@ -61,7 +56,8 @@ mod tests {
 
     #[test]
     fn requests_are_counted_from_the_log() {
-        let report = report_of("1700000000\t200\t120\n1700000001\t200\t80\n1700000002\t401\t50\n", Duration::from_secs(2));
+        let report =
+            report_of("1700000000\t200\t120\n1700000001\t200\t80\n1700000002\t401\t50\n", Duration::from_secs(2));
         assert_eq!((report.requests, report.latency.p50, report.latency.p999), (2, 80.0, 120.0));
         assert_eq!(report.failures, ["status 1"]);
     }

@@ -10,12 +10,7 @@ use serde_json::Value;
 
 use super::{CONNECTIONS, Latency, Load, Report, output};
 
-pub(super) async fn run(
-    load: &Load,
-    duration: Duration,
-    directory: &Path,
-    launch: impl Fn(&str) -> Command,
-) -> Report {
+pub(super) async fn run(load: &Load, duration: Duration, directory: &Path, launch: impl Fn(&str) -> Command) -> Report {
     let script = directory.join("wrk.lua");
     std::fs::write(&script, parameters(load) + include_str!("wrk.lua")).unwrap();
     let mut command = launch("wrk");
@@ -34,7 +29,11 @@ fn report_of(report: &Value) -> Report {
         requests: report["requests"].as_u64().unwrap() - status,
         seconds: number("microseconds") / 1e6,
         latency: Latency { p50: number("p50"), p99: number("p99"), p999: number("p999") },
-        failures: errors.iter().filter(|(_, count)| **count != 0).map(|(kind, count)| format!("{kind} {count}")).collect(),
+        failures: errors
+            .iter()
+            .filter(|(_, count)| **count != 0)
+            .map(|(kind, count)| format!("{kind} {count}"))
+            .collect(),
         instructions: None,
     }
 }

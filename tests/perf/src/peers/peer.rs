@@ -7,14 +7,12 @@ use std::process::Command;
 use e2e::{Certificates, Process, ReservedPort};
 use serde::{Deserialize, Serialize};
 
-use super::Arguments;
 use super::scenario::TOKENS;
-use crate::authorization_server::{
-    AuthorizationServer, CLIENT_ID, CLIENT_SECRET, RESOURCE, SCOPE, UPSTREAM_AUDIENCE,
-};
+use crate::authorization_server::{AuthorizationServer, CLIENT_ID, CLIENT_SECRET, RESOURCE, SCOPE, UPSTREAM_AUDIENCE};
 use crate::load::listening;
 use crate::machine::Placement;
 use crate::process::ProcessTree;
+use crate::programs::Program;
 use crate::template::fill;
 use crate::upstream::{Upstream, new_folder, nginx, nginx_user};
 
@@ -45,17 +43,6 @@ pub(crate) enum Peer {
     HaproxyLua,
     /// nginx: no token work
     Nginx,
-}
-
-/// What it is, when it comes to starting it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Program {
-    Phantomgate,
-    PlainPingora,
-    Nginx,
-    Envoy,
-    Traefik,
-    Haproxy,
 }
 
 impl Peer {
@@ -92,16 +79,15 @@ impl Peer {
     }
 
     /// The version of its program, as that says itself.
-    pub(crate) fn version(self, arguments: &Arguments) -> String {
-        let (program, argument) = match self.program() {
+    pub(crate) fn version(self) -> String {
+        let argument = match self.program() {
             Program::PlainPingora => return locked_version("pingora"),
-            Program::Phantomgate => (&arguments.phantomgate, "--version"),
-            Program::Nginx => (&arguments.nginx, "-v"),
-            Program::Envoy => (&arguments.envoy, "--version"),
-            Program::Traefik => (&arguments.traefik, "version"),
-            Program::Haproxy => (&arguments.haproxy, "-v"),
+            Program::Phantomgate | Program::Envoy => "--version",
+            Program::Nginx | Program::Haproxy => "-v",
+            Program::Traefik => "version",
         };
-        let output = Command::new(program).arg(argument).output();
+        let program = self.program().path();
+        let output = Command::new(&program).arg(argument).output();
         let output = output.unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         first_version(&text).unwrap_or_else(|| panic!("no version in {text}"))
@@ -136,7 +122,9 @@ impl Peer {
         let (certificate, key) = (tls.certificate.display(), tls.private_key.display());
         let none = String::new;
         match self.program() {
-            Program::Phantomgate => [format!("tls: {{ certificate: {certificate:?}, private_key: {key:?} }}"), none(), none()],
+            Program::Phantomgate => {
+                [format!("tls: {{ certificate: {certificate:?}, private_key: {key:?} }}"), none(), none()]
+            }
             Program::PlainPingora => [none(), none(), none()],
             Program::Nginx => {
                 [format!("ssl_certificate {certificate}; ssl_certificate_key {key};"), "ssl http2".to_owned(), none()]
@@ -161,30 +149,26 @@ impl Peer {
         }
     }
 
-    fn command(self, arguments: &Arguments, placement: &Placement, directory: &Path) -> Command {
+    fn command(self, placement: &Placement, directory: &Path) -> Command {
         let file = |name: &str| directory.join(name);
-        let start = |program: &Path| placement.proxy(program);
+        let mut command = placement.proxy(&self.program().path());
         match self.program() {
             Program::Phantomgate => {
-                let mut command = start(&arguments.phantomgate);
                 command.args(["run", "--log-level", "warn", "-c"]).arg(file("phantomgate.yaml"));
                 command
             }
-            Program::PlainPingora => start(&arguments.plain_pingora),
-            Program::Nginx => nginx(start(&arguments.nginx), &file("nginx.conf")),
+            Program::PlainPingora => command,
+            Program::Nginx => nginx(command, &file("nginx.conf")),
             Program::Envoy => {
-                let mut command = start(&arguments.envoy);
                 command.args(["--concurrency", THREADS, "--disable-hot-restart", "--log-level", "error", "-c"]);
                 command.arg(file("envoy.yaml"));
                 command
             }
             Program::Traefik => {
-                let mut command = start(&arguments.traefik);
                 command.env("GOMAXPROCS", THREADS).arg(format!("--configfile={}", file("traefik.yaml").display()));
                 command
             }
             Program::Haproxy => {
-                let mut command = start(&arguments.haproxy);
                 command.args(["-db", "-f"]).arg(file("haproxy.cfg"));
                 command
             }
@@ -256,12 +240,11 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts `peer`, with nothing left of an earlier time, and waits until it listens.
-    pub(crate) async fn start(peer: Peer, tls: bool, surroundings: &Surroundings, arguments: &Arguments) -> Self {
+    pub(crate) async fn start(peer: Peer, tls: bool, surroundings: &Surroundings) -> Self {
         let (port, admin) = (ReservedPort::new(), ReservedPort::new());
         let directory = new_folder(surroundings.directory.path(), "peer");
         let Surroundings { authorization_server, upstream, placement, .. } = surroundings;
-        let [tls_words, tls_options, certificates] =
-            if tls { peer.tls(&surroundings.tls) } else { Default::default() };
+        let [tls_words, tls_options, certificates] = if tls { peer.tls(&surroundings.tls) } else { Default::default() };
         let (listen, authorization_server_address) = (port.address(), authorization_server.address());
         let (upstream, folder) = (upstream.address(), directory.display().to_string());
         let audit = format!("audit: [{{ file: \"{folder}/audit.jsonl\" }}]");
@@ -294,7 +277,7 @@ impl Running {
             std::fs::write(directory.join(name), fill(template, &values)).unwrap();
         }
         std::fs::write(directory.join("secret"), CLIENT_SECRET).unwrap();
-        let mut command = peer.command(arguments, placement, &directory);
+        let mut command = peer.command(placement, &directory);
         if peer == Peer::PlainPingora {
             command.args([listen.to_string(), upstream.to_string()]).args(["--threads", THREADS]);
             if tls {

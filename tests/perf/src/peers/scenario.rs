@@ -39,15 +39,8 @@ const TOOLS_CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","param
 
 impl Scenario {
     /// In the order of the document.
-    pub(crate) const ALL: [Self; 7] = [
-        Self::OneToken,
-        Self::ManyTokens,
-        Self::Body1k,
-        Self::Body64k,
-        Self::Post64k,
-        Self::Http2Tls,
-        Self::ToolsCall,
-    ];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::OneToken, Self::ManyTokens, Self::Body1k, Self::Body64k, Self::Post64k, Self::Http2Tls, Self::ToolsCall];
 
     /// Its name on the command line and in the results.
     pub(crate) fn name(self) -> &'static str {
