@@ -65,7 +65,8 @@ impl AuthorizationServer {
         let router = Router::new()
             .route("/introspect", post(introspect))
             .route("/decide", any(decide))
-            .route("/decide/{*path}", any(decide)) // Envoy appends the path of the request
+            .route("/decide/", any(decide)) // Envoy appends the path of the request
+            .route("/decide/{*path}", any(decide))
             .fallback(get(metadata))
             .with_state(Arc::clone(&state));
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -82,20 +83,16 @@ impl AuthorizationServer {
         self.address
     }
 
-    /// So many of the tokens that it knows.
-    pub(crate) fn tokens(&self, count: usize) -> Vec<String> {
-        assert!(count <= self.state.credentials.len(), "there are {} tokens", self.state.credentials.len());
-        (0..count).map(token).collect()
+    /// The token of this number, counted from 0.
+    pub(crate) fn token(&self, number: usize) -> String {
+        assert!(number < self.state.credentials.len(), "there are {} tokens", self.state.credentials.len());
+        format!("agent-{number:07}-{TOKEN_SUFFIX}")
     }
 
     /// How often it was asked about a token since this was called last.
     pub(crate) fn take_introspections(&self) -> u64 {
         self.state.introspections.swap(0, Ordering::Relaxed)
     }
-}
-
-fn token(number: usize) -> String {
-    format!("agent-{number:07}-{TOKEN_SUFFIX}")
 }
 
 /// Whose token that of this number is.

@@ -14,17 +14,17 @@ mod table;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use clap::Args;
 use e2e::{AnswerExt as _, decode_jwt, now};
-use http::Version;
+use http::{StatusCode, Version};
 
 use self::chart::chart;
 use self::document::with_tables;
 use self::peer::{Peer, Running, Surroundings};
 use self::results::{Measurement, PeerResult, Results, ScenarioResult};
-use self::scenario::Scenario;
+use self::scenario::{Scenario, TOKENS};
 use self::table::table;
 use crate::authorization_server::subject;
 use crate::load::{Load, instructions_can_be_counted};
@@ -53,8 +53,17 @@ pub(crate) struct Arguments {
     write: bool,
 }
 
-/// Load before the measurement: caches are filled, connections and their buffers are there.
+/// Load before the measurement: caches are filled, connections and their buffers are there. As often as it takes until
+/// each thread has seen each token, or nearly so.
 const WARM_UP: Duration = Duration::from_secs(1);
+/// And no more often than this.
+const WARM_UPS: usize = 20;
+
+/// The token that peers are tried with before they are measured with others, which no cache knows then.
+const VERIFIED: usize = TOKENS;
+
+/// How long a peer may take to find its routes.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(arguments: &Arguments) -> ExitCode {
     let scenarios = if arguments.all { Scenario::ALL.to_vec() } else { arguments.scenario.clone() };
@@ -120,14 +129,23 @@ impl Attempt<'_> {
         let Self { scenario, peer, arguments, surroundings } = *self;
         let directory = surroundings.directory.path();
         let proxy = Running::start(peer, scenario.is_tls(), surroundings).await;
-        let tokens = surroundings.authorization_server.tokens(scenario.tokens());
-        self.verify(&proxy, &tokens[0]).await;
+        self.verify(&proxy).await;
 
-        let load =
-            Load { url: proxy.url(scenario.path(peer)), body: scenario.body(), headers: scenario.headers(), tokens };
+        let tokens = (0..scenario.tokens()).map(|number| surroundings.authorization_server.token(number)).collect();
+        let url = proxy.url(scenario.path(peer));
+        let mut load = Load { url, body: scenario.body(), headers: scenario.headers(), tokens };
         let launch = |program: &Path| surroundings.placement.other(program);
         surroundings.authorization_server.take_introspections();
-        load.run(WARM_UP, None, directory, &launch).await;
+        let mut seen = 0;
+        for _ in 0..WARM_UPS {
+            let requests = load.run(WARM_UP, None, directory, &launch).await.requests;
+            seen += usize::try_from(requests).unwrap();
+            if seen >= 5 * scenario.tokens() {
+                break;
+            }
+            // The next one goes on where this one has ended.
+            load.tokens.rotate_left(usize::try_from(requests).unwrap() % scenario.tokens());
+        }
 
         let processes = proxy.processes();
         let watching = watch.begin(&[processes, surroundings.upstream.processes()]);
@@ -159,34 +177,51 @@ impl Attempt<'_> {
 
     /// That it does the work it is measured at: the upstream gets the JWT and never the token, whoever has no good token
     /// gets nothing, and the answer is the upstream's.
-    async fn verify(&self, proxy: &Running, token: &str) {
+    async fn verify(&self, proxy: &Running) {
         let Self { scenario, peer, .. } = *self;
-        let tls = scenario.is_tls();
+        let token = self.surroundings.authorization_server.token(VERIFIED);
         let client = reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true).build().unwrap();
-        let received = client.get(proxy.url(upstream::RECEIVED)).bearer_auth(token).answer().await;
-        received.assert_status(200);
-        let credential = received.body.strip_prefix("Bearer ").unwrap_or_else(|| panic!("{peer:?}: {received:?}"));
+        let received = self.received(&client, proxy, &token).await;
+        let credential = received.strip_prefix("Bearer ").unwrap_or_else(|| panic!("{peer:?}: {received:?}"));
         if peer.swaps() {
-            assert_eq!(decode_jwt(credential).1["sub"], subject(0), "{peer:?} sent {credential}");
+            assert_eq!(decode_jwt(credential).1["sub"], subject(VERIFIED), "{peer:?} sent {credential}");
             assert!((400..1000).contains(&credential.len()), "{peer:?} sent {} bytes", credential.len());
-            let bad = client.get(proxy.url(upstream::RECEIVED)).bearer_auth(format!("{token}x")).answer().await;
-            bad.assert_status_in(&[401, 403]);
+            self.request(&client, proxy, &format!("{token}x")).answer().await.assert_status_in(&[401, 403]);
         } else {
             assert_eq!(credential, token, "{peer:?}");
         }
+        let response = self.request(&client, proxy, &token).send().await.unwrap();
+        let version = if scenario.is_tls() { Version::HTTP_2 } else { Version::HTTP_11 };
+        assert_eq!((response.status(), response.version()), (StatusCode::OK, version), "{peer:?}: {response:?}");
+        let body = response.bytes().await.unwrap();
+        assert!(body.len() >= scenario.answer_length(), "{peer:?} answered {} bytes", body.len());
+    }
 
-        let url = proxy.url(scenario.path(peer));
-        let request = match scenario.body() {
+    /// The `Authorization` that the upstream gets for this token, as soon as there is an answer: Traefik listens before it
+    /// knows its routes and certificates.
+    async fn received(&self, client: &reqwest::Client, proxy: &Running, token: &str) -> String {
+        let started = Instant::now();
+        loop {
+            let answer = client.get(proxy.url(upstream::RECEIVED)).bearer_auth(token).send().await;
+            let failure = match answer {
+                Ok(answer) if answer.status() == StatusCode::OK => return answer.text().await.unwrap(),
+                Ok(answer) => format!("{answer:?}"),
+                Err(error) => format!("{error:?}"),
+            };
+            assert!(started.elapsed() < PATIENCE, "{:?}: {failure}; it said:\n{}", self.peer, proxy.output());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// One of the requests that it is measured with.
+    fn request(&self, client: &reqwest::Client, proxy: &Running, token: &str) -> reqwest::RequestBuilder {
+        let url = proxy.url(self.scenario.path(self.peer));
+        let request = match self.scenario.body() {
             Some(body) => client.post(url).body(body),
             None => client.get(url),
         };
-        let request =
-            scenario.headers().into_iter().fold(request, |request, (name, value)| request.header(name, value));
-        let response = request.bearer_auth(token).send().await.unwrap();
-        assert_eq!(response.version(), if tls { Version::HTTP_2 } else { Version::HTTP_11 }, "{peer:?}");
-        assert_eq!(response.status(), 200, "{peer:?}: {response:?}");
-        let body = response.bytes().await.unwrap();
-        assert!(body.len() >= scenario.answer_length(), "{peer:?} answered {} bytes", body.len());
+        let headers = self.scenario.headers().into_iter();
+        headers.fold(request, |request, (name, value)| request.header(name, value)).bearer_auth(token)
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) enum Scenario {
     ToolsCall,
 }
 
-/// The tokens that the authorization server knows.
+/// How many tokens requests take turns with at most.
 pub(crate) const TOKENS: usize = 10_000;
 
 /// A call of a tool that the route allows, of an ordinary size.
