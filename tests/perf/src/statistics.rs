@@ -21,12 +21,6 @@ pub(crate) fn spread(values: impl IntoIterator<Item = f64>) -> f64 {
 
 /// The least of the values that are not smaller than this share of all (0 to 1).
 pub(crate) fn quantile(sorted: &[f64], share: f64) -> f64 {
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a place in a list"
-    )]
     let place = (sorted.len() as f64 * share).ceil() as usize;
     sorted.get(place.saturating_sub(1)).copied().unwrap_or(f64::NAN)
 }

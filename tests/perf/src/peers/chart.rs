@@ -55,7 +55,6 @@ fn panel(area: &Area<'_>, result: &ScenarioResult) {
     for (number, peer) in (0..).zip(&result.peers) {
         let top = i32::try_from(TITLE + BAR * number).unwrap();
         let middle = top + i32::try_from(BAR / 2).unwrap();
-        #[allow(clippy::cast_possible_truncation, reason = "a place on a drawing")]
         let length = (f64::from(i32::try_from(WIDTH).unwrap() - NAMES - FIGURE) * peer.cpu / most) as i32;
         let colour = match peer.peer {
             Peer::Phantomgate | Peer::PhantomgateWithoutAudit | Peer::PhantomgatePlainRoute => OURS,

@@ -156,7 +156,6 @@ impl Attempt<'_> {
         let disturbance = watching.end();
 
         assert_eq!(report.failures, Vec::<String>::new(), "{peer:?} said:\n{}", proxy.output());
-        #[allow(clippy::cast_precision_loss, reason = "fewer than 2^52")]
         let (requests, introspections, memory) = (
             report.requests as f64,
             surroundings.authorization_server.take_introspections() as f64,
