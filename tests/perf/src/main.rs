@@ -39,7 +39,7 @@ use tokio::signal::unix::{SignalKind, signal};
 ///
 /// Without a command: phantomgate and its peers on the same work, in one table.
 #[derive(Parser)]
-#[command(name = "tests/perf/run", args_conflicts_with_subcommands = true)]
+#[command(name = "perf", bin_name = "tests/perf/run", args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,

@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
     /// Measure these alone
     #[arg(long, value_name = "PEER,...", value_delimiter = ',')]
     only: Vec<Peer>,
-    /// The work they are given; `all` is in the document
+    /// The work they are given
     #[arg(long, value_name = "SCENARIO,...", value_delimiter = ',', default_value = "one-token")]
     scenario: Vec<Scenario>,
     /// All scenarios
