@@ -75,6 +75,11 @@ impl Process {
         self.output.borrow().join("\n")
     }
 
+    /// Its id, for whoever looks it up in /proc.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The memory it has in use, in bytes.
     pub fn resident_memory(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

@@ -1,0 +1,127 @@
+//! The table: Markdown that reads as well in a terminal.
+
+use super::peer::Peer;
+use super::results::{PeerResult, ScenarioResult};
+
+/// What is set in place of a figure that there is none of.
+const NONE: &str = "–";
+
+/// The table of a scenario, and what must be known to read it.
+pub(crate) fn table(result: &ScenarioResult) -> String {
+    let counted = result.peers.iter().any(|peer| peer.instructions.is_some());
+    let mut head = vec!["", "requests/s", "p50", "p99", "p99.9", "CPU per request", "of phantomgate's"];
+    if counted {
+        head.push("instructions");
+    }
+    head.extend(["introspections", "memory"]);
+    let base = result.peers.iter().find(|peer| peer.peer == Peer::Phantomgate).map(|peer| peer.cpu);
+    let mut rows = vec![head.into_iter().map(str::to_owned).collect::<Vec<_>>()];
+    rows.extend(result.peers.iter().map(|peer| row(peer, base, counted)));
+
+    let widths: Vec<usize> =
+        (0..rows[0].len()).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap()).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+            if column == 0 { format!(" {cell:<width$} |") } else { format!(" {cell:>width$} |") }
+        });
+        format!("|{}\n", cells.collect::<String>())
+    };
+    let rule = widths.iter().enumerate().map(|(column, &width)| {
+        let dashes = "-".repeat(width);
+        if column == 0 { format!(" {dashes} |") } else { format!(" {}: |", &dashes[1..]) }
+    });
+    let mut text = line(&rows[0]) + &format!("|{}\n", rule.collect::<String>());
+    text.extend(rows[1..].iter().map(line));
+    text + "\n" + &circumstances(result)
+}
+
+fn row(result: &PeerResult, base: Option<f64>, counted: bool) -> Vec<String> {
+    let mut cells = vec![
+        name(result),
+        grouped(result.requests_per_second),
+        milliseconds(result.p50),
+        milliseconds(result.p99),
+        milliseconds(result.p999),
+        format!("{:.1} µs", result.cpu),
+        base.map_or(NONE.to_owned(), |base| format!("× {:.2}", result.cpu / base)),
+    ];
+    if counted {
+        cells.push(result.instructions.map_or(NONE.to_owned(), grouped));
+    }
+    cells.push(if result.peer.swaps() { grouped(result.introspections) } else { NONE.to_owned() });
+    cells.push(format!("{:.0} MiB", result.memory / 1024.0 / 1024.0));
+    cells
+}
+
+/// A peer, its version and what is special about it.
+pub(crate) fn name(result: &PeerResult) -> String {
+    match result.peer.label() {
+        (program, "") => format!("{program} {}", result.version),
+        (program, note) => format!("{program} {}, {note}", result.version),
+    }
+}
+
+fn circumstances(result: &ScenarioResult) -> String {
+    let ScenarioResult { machine, rounds, seconds, measured, .. } = result;
+    let times = if *rounds == 1 { "One round".to_owned() } else { format!("Medians of {rounds} rounds") };
+    let text = format!(
+        "{times} of {seconds} s, {measured}, on {} processors ({}), {}.\n",
+        machine.processors, machine.processor, machine.kernel
+    );
+    match &result.doubts()[..] {
+        [] => text,
+        doubts => format!("{text}**The machine was too noisy for these figures:** {}.\n", doubts.join("; ")),
+    }
+}
+
+fn milliseconds(microseconds: f64) -> String {
+    format!("{:.2} ms", microseconds / 1000.0)
+}
+
+/// With a space between thousands.
+fn grouped(figure: f64) -> String {
+    let digits = format!("{figure:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Disturbance;
+    use crate::peers::results::tests::result;
+    use crate::peers::scenario::Scenario;
+
+    #[test]
+    fn a_table_compares_all_with_phantomgate() {
+        let peers = [(Peer::Phantomgate, 40.0), (Peer::HaproxyLua, 50.0), (Peer::Nginx, 10.0)];
+        let text = table(&result(Scenario::OneToken, &peers));
+        assert_eq!(
+            text,
+            "\
+|                                | requests/s |     p50 |     p99 |    p99.9 | CPU per request | of phantomgate's | introspections | memory |
+| ------------------------------ | ---------: | ------: | ------: | -------: | --------------: | ---------------: | -------------: | -----: |
+| phantomgate 1.2.3              |     25 000 | 1.50 ms | 3.20 ms | 12.00 ms |         40.0 µs |           × 1.00 |         12 345 | 20 MiB |
+| HAProxy 1.2.3, Lua that caches |     20 000 | 1.50 ms | 3.20 ms | 12.00 ms |         50.0 µs |           × 1.25 |         12 345 | 20 MiB |
+| nginx 1.2.3, no token work     |    100 000 | 1.50 ms | 3.20 ms | 12.00 ms |         10.0 µs |           × 0.25 |              – | 20 MiB |
+
+Medians of 5 rounds of 5 s, 2026-01-02, on 2 processors (A processor), Linux 6.1.
+"
+        );
+    }
+
+    #[test]
+    fn a_noisy_machine_is_named_where_the_figures_are() {
+        let mut result = result(Scenario::OneToken, &[(Peer::Nginx, 10.0)]);
+        result.disturbance = Disturbance { others: 0.2, ..Disturbance::default() };
+        let text = table(&result);
+        assert!(text.contains("too noisy for these figures:** other processes took up to 20 % of the time."), "{text}");
+        assert!(text.contains(" – |"), "without phantomgate there is nothing to compare with:\n{text}");
+    }
+}

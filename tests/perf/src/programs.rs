@@ -1,0 +1,35 @@
+//! Where the programs are that `tests/perf/run` has built and installed. It starts this one in the root of the checkout.
+
+use std::path::PathBuf;
+
+/// A program that is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// phantomgate, built with the profile `dist`; `PHANTOMGATE_BIN` names another
+    Phantomgate,
+    /// The floor, built the same way; `PLAIN_PINGORA_BIN` names another
+    PlainPingora,
+    /// nginx
+    Nginx,
+    /// Envoy
+    Envoy,
+    /// Traefik
+    Traefik,
+    /// HAProxy
+    Haproxy,
+}
+
+impl Program {
+    /// Its path, or its name where it is on the path.
+    pub(crate) fn path(self) -> PathBuf {
+        let built = |variable: &str, path: &str| std::env::var_os(variable).map_or_else(|| path.into(), PathBuf::from);
+        match self {
+            Self::Phantomgate => built("PHANTOMGATE_BIN", "target/dist/phantomgate"),
+            Self::PlainPingora => built("PLAIN_PINGORA_BIN", "target/dist/plain-pingora"),
+            Self::Nginx => "nginx".into(),
+            Self::Envoy => "target/perf/python/envoy".into(),
+            Self::Traefik => "target/perf/python/traefik".into(),
+            Self::Haproxy => "haproxy".into(),
+        }
+    }
+}
