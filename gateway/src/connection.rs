@@ -14,9 +14,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp as _};
-use pingora::protocols::{ALPN, Stream};
 use pingora::protocols::http::server::Session as HttpSession;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
+use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 
@@ -63,6 +63,7 @@ impl Connections {
     /// Serves a connection that was let in, to its end.
     pub async fn serve(&self, stream: Stream, entered: Entered, shutdown: &ShutdownWatch) {
         let mut options = HttpServerOptions::default();
+        options.h2c = true; // without TLS, too
         options.h2_idle_timeout = Some(entered.config.idle_timeout);
         let served = Arc::new(Served { proxy: self.proxy.clone(), options, config: entered.config.clone() });
         let last_request = idle_is_over(shutdown.clone());
@@ -167,4 +168,3 @@ async fn use_again(session: HttpSession) -> Option<ReusedHttpStream> {
     let stream = session.finish().await.ok().flatten()?;
     Some(ReusedHttpStream::from_reusable_stream(stream, settings))
 }
-

@@ -13,9 +13,9 @@
 //! Requests that need none of this never meet it. When a request is over, [`Slot::restore`] puts Pingora's session back,
 //! so that the connection can serve the next.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::future::poll_fn;
 use std::time::Duration;
 
 use async_trait::async_trait;

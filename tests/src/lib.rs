@@ -66,7 +66,7 @@ pub use fixtures::{
 pub use gateway::{CommandLine, Gateway, ReservedPort, Successor, phantomgate};
 pub use hosts::Hosts;
 pub use jwt::{Jwt, SigningKey, decode_jwt};
-pub use load::{Load, QuietUpstream};
+pub use load::{Connection, Load, Message, QuietUpstream};
 pub use openapi::Description;
 pub use process::Process;
 pub use raw::RawConnection;

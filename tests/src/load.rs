@@ -145,29 +145,36 @@ async fn serve(stream: TcpStream, counts: Arc<Counts>) {
 }
 
 /// A connection with what was read of the next message.
-pub(crate) struct Connection {
-    pub(crate) stream: TcpStream,
+pub struct Connection {
+    /// To write to.
+    pub stream: TcpStream,
     buffer: Vec<u8>,
 }
 
-pub(crate) struct Message {
+/// A message whose content is not of interest.
+pub struct Message {
     head: String,
 }
 
 impl Message {
-    pub(crate) fn start_line(&self) -> &str {
+    /// Its first line.
+    pub fn start_line(&self) -> &str {
         self.head.split("\r\n").next().unwrap_or_default()
     }
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    /// One that nothing was read from yet.
+    pub fn new(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         Self { stream, buffer: Vec::with_capacity(4096) }
     }
 
     /// The next message; its content, of the length that its head says, is read and dropped.
-    pub(crate) async fn message(&mut self) -> std::io::Result<Message> {
+    ///
+    /// # Errors
+    /// It broke off.
+    pub async fn message(&mut self) -> std::io::Result<Message> {
         let end = loop {
             if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
                 break end + 4;

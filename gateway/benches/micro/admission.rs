@@ -16,6 +16,7 @@ use phantomgate::upstream_credential;
 use phantomgate_introspection::NumericDate;
 use phantomgate_mcp::Messages;
 use pingora::http::RequestHeader;
+use uuid::Uuid;
 
 use crate::authorization_server::{self, RUNTIME, token};
 use crate::{done, messages, signatures};
@@ -60,7 +61,7 @@ pub(crate) fn deciding() -> impl FnMut() -> RequestHeader {
         let grant = grant(route, request, Some(&message));
         let credential = done(upstream_credential::obtain(&grant, request, now, &mut false)).expect("a JWT");
         let mut header = header.clone();
-        swap(&grant, &credential, "10.0.0.5:3000", "0190b6f5-7a1c-4b1f-8f0e-1f2a3b4c5d6e", &mut header)
+        swap(&grant, &credential, "10.0.0.5:3000", Uuid::from_u128(0x0190_b6f5_7a1c_4b1f_8f0e_1f2a_3b4c_5d6e), &mut header)
             .expect("a header");
         header
     }

@@ -67,8 +67,8 @@ pub(crate) fn credential(algorithm: SigningAlgorithm) -> SignedCredential {
 
 fn token() -> ActiveToken {
     ActiveToken {
-        subject: Some("248289761001".to_owned()),
-        client_id: Some("agent".to_owned()),
+        subject: Some("248289761001".into()),
+        client_id: Some("agent".into()),
         scope: ScopeSet::from_granted("mcp:read mcp:write"),
         ..ActiveToken::default()
     }

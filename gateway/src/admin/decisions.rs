@@ -70,7 +70,8 @@ impl Wanted {
     }
 
     fn is(&self, record: &AuditRecord) -> bool {
-        let is = |wanted: &Option<String>, text: &Option<Arc<str>>| wanted.is_none() || wanted.as_deref() == text.as_deref();
+        let is =
+            |wanted: &Option<String>, text: &Option<Arc<str>>| wanted.is_none() || wanted.as_deref() == text.as_deref();
         self.decision.is_none_or(|decision| decision == record.decision)
             && self.reason.is_none_or(|reason| reason == record.reason)
             && is(&self.route, &record.route)

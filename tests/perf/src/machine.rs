@@ -94,7 +94,27 @@ pub(crate) struct Disturbance {
     pub(crate) slowdown: f64,
 }
 
+/// The shares above which a measurement is called disturbed.
+const LIMITS: Disturbance = Disturbance { steal: 0.02, others: 0.05, slowdown: 0.15 };
+
 impl Disturbance {
+    /// Why figures are not to be trusted. Empty on a quiet machine.
+    pub(crate) fn doubts(self) -> Vec<String> {
+        let percent = |share: f64| format!("{:.0} %", share * 100.0);
+        let Self { steal, others, slowdown } = self;
+        let mut doubts = Vec::new();
+        if steal > LIMITS.steal {
+            doubts.push(format!("up to {} of the time went to other virtual machines", percent(steal)));
+        }
+        if others > LIMITS.others {
+            doubts.push(format!("other processes took up to {} of the time", percent(others)));
+        }
+        if slowdown > LIMITS.slowdown {
+            doubts.push(format!("a calibrating loop was up to {} slower than at its best", percent(slowdown)));
+        }
+        doubts
+    }
+
     /// The worse of both, in each respect.
     pub(crate) fn worst(self, other: Self) -> Self {
         Self {

@@ -3,11 +3,16 @@
 //! | module | |
 //! |---|---|
 //! | [`peers`] | phantomgate and the proxies it is compared with, on the same work |
-//! | [`authorization_server`], [`upstream`] | what stands around a proxy under load |
-//! | [`load`] | wrk and h2load |
+//! | [`cold`] | tokens that nobody has seen, and an authorization server that fails |
+//! | [`scale`] | many routes, tokens, rules and endpoints |
+//! | [`streams`] | event streams that say nothing |
+//! | [`soak`] | everything at once, for long |
+//! | [`authorization_server`], [`upstream`], [`event_streams`] | what stands around a proxy under load |
+//! | [`world`] | phantomgate among them, for the commands that look at it alone |
+//! | [`load`], [`requests`] | wrk and h2load; what they cannot send |
 //! | [`process`], [`machine`] | CPU, memory and descriptors as the operating system counts them; how quiet it was |
 //! | [`programs`] | where programs are that `tests/perf/run` has built and installed |
-//! | [`statistics`] | medians and spreads |
+//! | [`statistics`], [`document`] | medians and spreads; tables, and where they stand |
 //!
 //! Whatever is started here ends with it, also after ctrl-C: servers are processes that end when they are dropped, and all
 //! files lie in a folder that is removed.
@@ -21,14 +26,22 @@
 )]
 
 mod authorization_server;
+mod cold;
+mod document;
+mod event_streams;
 mod load;
 mod machine;
 mod peers;
 mod process;
 mod programs;
+mod requests;
+mod scale;
+mod soak;
 mod statistics;
+mod streams;
 mod template;
 mod upstream;
+mod world;
 
 use std::process::ExitCode;
 
@@ -40,7 +53,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Without a command: phantomgate and its peers on the same work, in one table.
 #[derive(Parser)]
 #[command(name = "perf", bin_name = "tests/perf/run", args_conflicts_with_subcommands = true)]
-struct Arguments {
+struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -51,6 +64,14 @@ struct Arguments {
 enum Command {
     /// Phantomgate and its peers on the same work, in one table; what happens without a command
     Peers(PeersCommand),
+    /// Tokens that nobody has seen: how often they are asked about, and what happens while nobody answers
+    Cold(cold::Arguments),
+    /// What a request costs with many routes, tokens, rules and endpoints
+    Scale(scale::Arguments),
+    /// What event streams take while they say nothing
+    Streams(streams::Arguments),
+    /// Whether what is held grows in a long run of everything at once
+    Soak(soak::Arguments),
 }
 
 #[derive(Args)]
@@ -61,7 +82,7 @@ struct PeersCommand {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = CommandLine::parse();
     let (mut interrupted, mut terminated) =
         (signal(SignalKind::interrupt()).unwrap(), signal(SignalKind::terminate()).unwrap());
     // What does not win is dropped, and ends the processes it has started.
@@ -72,9 +93,13 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> ExitCode {
+async fn run(arguments: CommandLine) -> ExitCode {
     match arguments.command {
         None => peers::run(&arguments.peers).await,
         Some(Command::Peers(command)) => peers::run(&command.arguments).await,
+        Some(Command::Cold(arguments)) => cold::run(&arguments).await,
+        Some(Command::Scale(arguments)) => scale::run(&arguments).await,
+        Some(Command::Streams(arguments)) => streams::run(&arguments).await,
+        Some(Command::Soak(arguments)) => soak::run(&arguments).await,
     }
 }

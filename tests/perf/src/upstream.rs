@@ -1,6 +1,6 @@
 //! The upstream of every proxy under load: nginx with one worker, which answers at once and writes no log.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -27,18 +27,26 @@ pub(crate) const RECEIVED: &str = "/received";
 /// A running one.
 pub(crate) struct Upstream {
     port: ReservedPort,
+    addresses: usize,
     process: Process,
 }
 
 impl Upstream {
     /// Starts one whose files are in `directory`, on the processors of `launch`.
     pub(crate) async fn start(directory: &Path, launch: impl Fn(&Path) -> Command) -> Self {
+        Self::start_at(1, directory, launch).await
+    }
+
+    /// The same, at so many loopback addresses, all with the same port. On the others it is as free as on the first: who
+    /// has it there has not got it from the system, which gives each to one.
+    pub(crate) async fn start_at(addresses: usize, directory: &Path, launch: impl Fn(&Path) -> Command) -> Self {
         let (port, directory) = (ReservedPort::new(), new_folder(directory, "upstream"));
+        let listen = (0..addresses).map(|number| format!("listen {} backlog=1024;", beside(port.address(), number)));
         let config = directory.join("nginx.conf");
         let text = fill(
             include_str!("../peers/upstream.conf"),
             &[
-                ("LISTEN", &port.address().to_string()),
+                ("LISTEN", &listen.collect::<Vec<_>>().join(" ")),
                 ("DIRECTORY", &directory.display().to_string()),
                 ("USER", nginx_user()),
                 ("KIBIBYTE", &"x".repeat(1024)),
@@ -47,7 +55,7 @@ impl Upstream {
         );
         std::fs::write(&config, text).unwrap();
         let process = Process::spawn("the upstream", nginx(launch(&Program::Nginx.path()), &config));
-        let upstream = Self { port, process };
+        let upstream = Self { port, addresses, process };
         listening(upstream.port.address()).await;
         upstream
     }
@@ -57,10 +65,21 @@ impl Upstream {
         self.port.address()
     }
 
+    /// Everywhere it listens, as endpoints of a configuration.
+    pub(crate) fn endpoints(&self) -> Vec<String> {
+        (0..self.addresses).map(|number| format!("http://{}", beside(self.address(), number))).collect()
+    }
+
     /// Its processes.
     pub(crate) fn processes(&self) -> ProcessTree {
         ProcessTree::of(self.process.id())
     }
+}
+
+/// The loopback address so many places after this one, with the same port.
+fn beside(address: SocketAddr, places: usize) -> SocketAddr {
+    let first = u32::from(Ipv4Addr::LOCALHOST);
+    (Ipv4Addr::from(first + u32::try_from(places).unwrap()), address.port()).into()
 }
 
 /// The command line of an nginx with this configuration.

@@ -1,7 +1,10 @@
 //! Load: requests over connections that are used again and again, from wrk or, where HTTP/2 is wanted, h2load.
 
 mod h2load;
+mod turns;
 mod wrk;
+
+pub(crate) use turns::{NUMBER, Turns};
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -42,6 +45,14 @@ pub(crate) struct Report {
     pub(crate) failures: Vec<String>,
     /// Instructions that the proxy ran outside of the kernel, where the processor lets them be counted.
     pub(crate) instructions: Option<f64>,
+}
+
+impl Report {
+    /// Requests in a second.
+    #[allow(clippy::cast_precision_loss, reason = "fewer than 2^52")]
+    pub(crate) fn per_second(&self) -> f64 {
+        self.requests as f64 / self.seconds
+    }
 }
 
 /// Microseconds until the answer was whole, by quantile.

@@ -10,12 +10,26 @@ use serde_json::Value;
 
 use super::{CONNECTIONS, Latency, Load, Report, output};
 
+const REPORT: &str = include_str!("report.lua");
+
 pub(super) async fn run(load: &Load, duration: Duration, directory: &Path, launch: impl Fn(&str) -> Command) -> Report {
-    let script = directory.join("wrk.lua");
-    std::fs::write(&script, parameters(load) + include_str!("wrk.lua")).unwrap();
+    let script = parameters(load) + include_str!("wrk.lua");
+    execute(&script, &load.url, duration, directory, launch).await
+}
+
+/// Runs it with a script that says what is sent.
+pub(super) async fn execute(
+    script: &str,
+    url: &str,
+    duration: Duration,
+    directory: &Path,
+    launch: impl Fn(&str) -> Command,
+) -> Report {
+    let file = directory.join("wrk.lua");
+    std::fs::write(&file, format!("{script}\n{REPORT}")).unwrap();
     let mut command = launch("wrk");
     command.args(["-t1", "--timeout", "10s", &format!("-c{CONNECTIONS}"), &format!("-d{}s", duration.as_secs()), "-s"]);
-    command.arg(script).arg(&load.url);
+    command.arg(file).arg(url);
     let output = output(Process::spawn("wrk", command)).await;
     let report = output.lines().find_map(|line| line.strip_prefix("REPORT ")).unwrap_or_else(|| panic!("{output}"));
     report_of(&serde_json::from_str(report).unwrap())

@@ -2,17 +2,14 @@
 
 use super::results::Results;
 use super::table::table;
+use crate::document::with_section;
 
 /// The document with the tables of these results in their places. What stands around them stays.
 pub(crate) fn with_tables(document: &str, results: &Results) -> String {
-    results.0.iter().fold(document.to_owned(), |document, result| {
-        let name = result.scenario.name();
-        let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- end of {name} -->"));
-        let missing = || panic!("docs/performance.md has no {begin:?} with {end:?} after it");
-        let (before, rest) = document.split_once(&begin).unwrap_or_else(missing);
-        let (_, after) = rest.split_once(&end).unwrap_or_else(missing);
-        format!("{before}{begin}{}{end}{after}", table(result))
-    })
+    results
+        .0
+        .iter()
+        .fold(document.to_owned(), |document, result| with_section(&document, result.scenario.name(), &table(result)))
 }
 
 #[cfg(test)]

@@ -14,10 +14,10 @@ mod table;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use e2e::{AnswerExt as _, decode_jwt, now};
+use e2e::{AnswerExt as _, decode_jwt};
 use http::{StatusCode, Version};
 
 use self::chart::chart;
@@ -27,6 +27,7 @@ use self::results::{Measurement, PeerResult, Results, ScenarioResult};
 use self::scenario::{Scenario, TOKENS};
 use self::table::table;
 use crate::authorization_server::subject;
+use crate::document::today;
 use crate::load::{Load, instructions_can_be_counted};
 use crate::machine::{Disturbance, Machine, Watch};
 use crate::upstream;
@@ -240,9 +241,4 @@ fn save(new: Results, write: bool) {
         std::fs::write(document, with_tables(&text, &results)).unwrap();
     }
     println!("The results and a chart of them: {0}/performance.json, {0}/performance.svg", directory.display());
-}
-
-fn today() -> String {
-    let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(now())).to_string();
-    time.split('T').next().unwrap().to_owned()
 }

@@ -226,7 +226,7 @@ impl Surroundings {
     pub(crate) async fn start() -> Self {
         let (directory, placement) = (tempfile::tempdir().unwrap(), Placement::here());
         let upstream = Upstream::start(directory.path(), |program| placement.other(program)).await;
-        let authorization_server = AuthorizationServer::start(TOKENS + 1).await;
+        let authorization_server = AuthorizationServer::start(TOKENS + 1);
         Self { authorization_server, upstream, placement, tls: Tls::new(directory.path()), directory }
     }
 }

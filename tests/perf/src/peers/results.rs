@@ -92,30 +92,17 @@ fn round(figure: f64) -> f64 {
     (figure * 1000.0).round() / 1000.0
 }
 
-/// The shares above which a measurement is called disturbed.
-const LIMITS: Disturbance = Disturbance { steal: 0.02, others: 0.05, slowdown: 0.15 };
-/// The same for the spread between rounds.
+/// How far apart rounds may be before the figures are called doubtful.
 const SPREAD: f64 = 0.15;
 
 impl ScenarioResult {
     /// Why these figures are not to be trusted. Empty on a quiet machine.
     pub(crate) fn doubts(&self) -> Vec<String> {
-        let percent = |share: f64| format!("{:.0} %", share * 100.0);
-        let Disturbance { steal, others, slowdown } = self.disturbance;
-        let mut doubts = Vec::new();
-        if steal > LIMITS.steal {
-            doubts.push(format!("up to {} of the time went to other virtual machines", percent(steal)));
-        }
-        if others > LIMITS.others {
-            doubts.push(format!("other processes took up to {} of the time", percent(others)));
-        }
-        if slowdown > LIMITS.slowdown {
-            doubts.push(format!("a calibrating loop was up to {} slower than at its best", percent(slowdown)));
-        }
+        let mut doubts = self.disturbance.doubts();
         let widest = self.peers.iter().max_by(|one, other| one.spread.total_cmp(&other.spread));
         if let Some(peer) = widest.filter(|peer| peer.spread > SPREAD) {
             let (name, _) = peer.peer.label();
-            doubts.push(format!("rounds were up to {} apart ({name})", percent(peer.spread)));
+            doubts.push(format!("rounds were up to {:.0} % apart ({name})", peer.spread * 100.0));
         }
         doubts
     }

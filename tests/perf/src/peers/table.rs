@@ -2,6 +2,7 @@
 
 use super::peer::Peer;
 use super::results::{PeerResult, ScenarioResult};
+use crate::document::{aligned, grouped, milliseconds};
 
 /// What is set in place of a figure that there is none of.
 const NONE: &str = "–";
@@ -18,21 +19,7 @@ pub(crate) fn table(result: &ScenarioResult) -> String {
     let mut rows = vec![head.into_iter().map(str::to_owned).collect::<Vec<_>>()];
     rows.extend(result.peers.iter().map(|peer| row(peer, base, counted)));
 
-    let widths: Vec<usize> =
-        (0..rows[0].len()).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap()).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
-            if column == 0 { format!(" {cell:<width$} |") } else { format!(" {cell:>width$} |") }
-        });
-        format!("|{}\n", cells.collect::<String>())
-    };
-    let rule = widths.iter().enumerate().map(|(column, &width)| {
-        let dashes = "-".repeat(width);
-        if column == 0 { format!(" {dashes} |") } else { format!(" {}: |", &dashes[1..]) }
-    });
-    let mut text = line(&rows[0]) + &format!("|{}\n", rule.collect::<String>());
-    text.extend(rows[1..].iter().map(line));
-    text + "\n" + &circumstances(result)
+    aligned(&rows) + "\n" + &circumstances(result)
 }
 
 fn row(result: &PeerResult, base: Option<f64>, counted: bool) -> Vec<String> {
@@ -72,23 +59,6 @@ fn circumstances(result: &ScenarioResult) -> String {
         [] => text,
         doubts => format!("{text}**The machine was too noisy for these figures:** {}.\n", doubts.join("; ")),
     }
-}
-
-fn milliseconds(microseconds: f64) -> String {
-    format!("{:.2} ms", microseconds / 1000.0)
-}
-
-/// With a space between thousands.
-fn grouped(figure: f64) -> String {
-    let digits = format!("{figure:.0}");
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]
