@@ -61,8 +61,7 @@ pub(crate) fn deciding() -> impl FnMut() -> RequestHeader {
         let grant = grant(route, request, Some(&message));
         let credential = done(upstream_credential::obtain(&grant, request, now, &mut false)).expect("a JWT");
         let mut header = header.clone();
-        swap(&grant, &credential, "10.0.0.5:3000", Uuid::from_u128(0x0190_b6f5_7a1c_4b1f_8f0e_1f2a_3b4c_5d6e), &mut header)
-            .expect("a header");
+        swap(&grant, &credential, "10.0.0.5:3000", Uuid::max(), &mut header).expect("a header");
         header
     }
 }
