@@ -134,7 +134,7 @@ fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         match path.is_dir() {
-            true if !["target", ".git", "bad", "node_modules", "prometheus"].contains(&name.as_str()) => {
+            true if !["target", ".git", "bad", "node_modules", "peers", "prometheus"].contains(&name.as_str()) => {
                 yaml_files(&path, found)
             }
             false if name.ends_with(".yaml") || name.ends_with(".yml") => found.push(path),

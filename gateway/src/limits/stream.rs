@@ -5,7 +5,7 @@
 //! leaves without waiting costs no look at the clock, and timers are kept from one wait to the next.
 //!
 //! While a request is at its upstream, Pingora reads here to see whether the client is still there: so this is where an
-//! answer that does not come in time is given up ([`deadline`]), at no cost to those that do. Over HTTP/2, where one
+//! answer that does not come in time is given up ([`deadline`](crate::deadline)), at no cost to those that do. Over HTTP/2, where one
 //! connection has many requests, [`downstream`](crate::downstream) does it.
 //!
 //! Only waits end here. The pauses in a request's body are Pingora's, which knows where it begins; how slowly the streams of
