@@ -37,8 +37,10 @@ pub mod delivery;
 #[cfg(test)]
 mod documentation;
 pub mod downstream;
+pub mod forward;
 pub mod gateway;
 pub mod hand_over;
+pub mod hop_by_hop;
 pub mod json_rpc;
 pub mod limits;
 pub mod listener;

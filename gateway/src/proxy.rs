@@ -9,6 +9,7 @@ use http::{Method, header};
 use phantomgate_introspection::{Ended, NumericDate};
 use phantomgate_mcp::{Id, Messages};
 use phantomgate_upstreams::Visit;
+use pingora::connectors::TransportConnector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
@@ -50,6 +51,8 @@ pub struct Proxy {
     pub in_flight: InFlight,
     /// Tells event streams when to end.
     pub stopping: Stopping,
+    /// Makes connections to upstreams that speak HTTP/1.1.
+    pub connector: TransportConnector,
 }
 
 /// What to do with a request that is not refused.
@@ -142,6 +145,89 @@ impl Proxy {
         }
         respond::send(session, answer).await
     }
+
+    /// ⑩ Makes the head of an upstream's answer one for the client.
+    ///
+    /// # Errors
+    /// There is no grant, a limit is reached, or Pingora refuses a header value.
+    pub(crate) fn prepare_answer(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut RequestContext,
+    ) -> Result<()> {
+        if respond::is_final(response.status) {
+            visit::answered(session, context, response);
+        }
+        let Some(Admitted { grant, .. }) = &context.admitted else { return Err(no_grant()) };
+        if !response.status.is_informational() {
+            context.stopwatch.enter(Stage::Answer);
+            if let Some(trace) = &mut context.trace {
+                trace.attempt_is_over(false);
+            }
+        }
+        if let Some(authority) = context.visit.as_ref().and_then(Visit::authority) {
+            rewrite::answer(grant.route(), authority, session.req_header().uri.path(), response)?;
+        }
+        if let Some(mcp) = &grant.route().mcp {
+            let method = &session.req_header().method;
+            let answer = (response.status, &response.headers);
+            mcp.note_session(
+                grant,
+                context.mcp.session.as_deref(),
+                method,
+                answer,
+                context.visit.as_ref().and_then(Visit::place),
+            );
+            respond::share(&mcp.cross_origin, session.req_header(), response)?;
+        }
+        let is_stream = respond::is_event_stream(response);
+        if !response.status.is_informational() {
+            grant.route().limits.answered(is_stream, grant.token(), &mut context.limits)?;
+        }
+        if is_stream {
+            context.stream = Some(grant.route().counters.open_stream());
+            let method = session.req_header().method.clone();
+            let token_ended = end_of_token(session, grant);
+            let slot = context.slot.get_or_insert_with(|| Slot::install(session, Duties::default()));
+            slot.set_stream_end(context.mcp.stream_end(&method, token_ended, self.stopping.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// ⑧ Makes `header` the head of the request that the upstream gets.
+///
+/// # Errors
+/// There is no grant, or Pingora refuses a header value.
+pub(crate) fn prepare_request(session: &Session, header: &mut RequestHeader, context: &RequestContext) -> Result<()> {
+    let Admitted { grant, credential } = context.admitted.as_ref().ok_or_else(no_grant)?;
+    let authority = context.visit.as_ref().and_then(Visit::authority).ok_or_else(no_grant)?;
+    token_swap::swap(grant, credential, authority, context.request_id, header)?;
+    rewrite::request(grant.route(), header)?;
+    downstream::keep_te(session.req_header(), header)?;
+    if let Some(trace) = &context.trace {
+        trace.propagate(header)?;
+    }
+    if context.mcp.ignores_sessions() {
+        header.remove_header(&SESSION_ID);
+    }
+    if context.mcp.is_filtered {
+        header.remove_header(&header::ACCEPT_ENCODING);
+    }
+    if context.mcp.messages.is_some() {
+        header.remove_header(&header::EXPECT); // the body is here already
+    }
+    Ok(())
+}
+
+/// ⑨ Lets a part of the request's body pass.
+///
+/// # Errors
+/// There is no grant, or the body is larger than its route lets it be.
+pub(crate) fn pass_body(part: Option<&Bytes>, context: &mut RequestContext) -> Result<()> {
+    let Some(Admitted { grant, .. }) = &context.admitted else { return Err(no_grant()) };
+    grant.route().limits.of_body(part, &mut context.limits)
 }
 
 /// ③ What a request to an MCP endpoint says; gives its body, if it has one. Read after the token, so that nobody makes us
@@ -200,9 +286,14 @@ impl ProxyHttp for Proxy {
     async fn request_filter(&self, session: &mut Session, context: &mut Self::CTX) -> Result<bool> {
         match self.decide(session, context).await {
             Ok(Verdict::Forward(admitted)) => {
+                let upstream = &admitted.grant.route().upstream;
+                let is_forwarded_here = upstream.is_http_1();
                 context.admitted = Some(admitted);
                 context.stopwatch.enter(Stage::Upstream);
-                return Ok(false);
+                if !is_forwarded_here {
+                    return Ok(false);
+                }
+                self.forward(session, context).await?;
             }
             Ok(Verdict::Answer(answer)) => {
                 context.answered_here();
@@ -215,12 +306,8 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Self::CTX) -> Result<Box<HttpPeer>> {
-        let peer = visit::next(session, context)?;
-        if let (Some(trace), Some(authority)) = (&mut context.trace, context.visit.as_ref().and_then(Visit::authority))
-        {
-            trace.attempt(authority);
-        }
-        Ok(Box::new(peer))
+        visit::next(session, context)?;
+        visit::peer(context).map(Box::new)
     }
 
     fn fail_to_connect(
@@ -254,8 +341,7 @@ impl ProxyHttp for Proxy {
         _: bool,
         context: &mut Self::CTX,
     ) -> Result<()> {
-        let Some(Admitted { grant, .. }) = &context.admitted else { return Err(no_grant()) };
-        grant.route().limits.of_body(body.as_ref(), &mut context.limits)
+        pass_body(body.as_ref(), context)
     }
 
     async fn upstream_request_filter(
@@ -264,24 +350,7 @@ impl ProxyHttp for Proxy {
         header: &mut RequestHeader,
         context: &mut Self::CTX,
     ) -> Result<()> {
-        let Admitted { grant, credential } = context.admitted.as_ref().ok_or_else(no_grant)?;
-        let authority = context.visit.as_ref().and_then(Visit::authority).ok_or_else(no_grant)?;
-        token_swap::swap(grant, credential, authority, context.request_id, header)?;
-        rewrite::request(grant.route(), header)?;
-        downstream::keep_te(session.req_header(), header)?;
-        if let Some(trace) = &context.trace {
-            trace.propagate(header)?;
-        }
-        if context.mcp.ignores_sessions() {
-            header.remove_header(&SESSION_ID);
-        }
-        if context.mcp.is_filtered {
-            header.remove_header(&header::ACCEPT_ENCODING);
-        }
-        if context.mcp.messages.is_some() {
-            header.remove_header(&header::EXPECT); // the body is here already
-        }
-        Ok(())
+        prepare_request(session, header, context)
     }
 
     async fn response_filter(
@@ -290,43 +359,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         context: &mut Self::CTX,
     ) -> Result<()> {
-        if respond::is_final(response.status) {
-            visit::answered(session, context, response);
-        }
-        let Some(Admitted { grant, .. }) = &context.admitted else { return Err(no_grant()) };
-        if !response.status.is_informational() {
-            context.stopwatch.enter(Stage::Answer);
-            if let Some(trace) = &mut context.trace {
-                trace.attempt_is_over(false);
-            }
-        }
-        if let Some(authority) = context.visit.as_ref().and_then(Visit::authority) {
-            rewrite::answer(grant.route(), authority, session.req_header().uri.path(), response)?;
-        }
-        if let Some(mcp) = &grant.route().mcp {
-            let method = &session.req_header().method;
-            let answer = (response.status, &response.headers);
-            mcp.note_session(
-                grant,
-                context.mcp.session.as_deref(),
-                method,
-                answer,
-                context.visit.as_ref().and_then(Visit::place),
-            );
-            respond::share(&mcp.cross_origin, session.req_header(), response)?;
-        }
-        let is_stream = respond::is_event_stream(response);
-        if !response.status.is_informational() {
-            grant.route().limits.answered(is_stream, grant.token(), &mut context.limits)?;
-        }
-        if is_stream {
-            context.stream = Some(grant.route().counters.open_stream());
-            let method = session.req_header().method.clone();
-            let token_ended = end_of_token(session, grant);
-            let slot = context.slot.get_or_insert_with(|| Slot::install(session, Duties::default()));
-            slot.set_stream_end(context.mcp.stream_end(&method, token_ended, self.stopping.clone()));
-        }
-        Ok(())
+        self.prepare_answer(session, response, context)
     }
 
     fn error_while_proxy(

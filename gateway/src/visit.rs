@@ -20,11 +20,11 @@ use crate::respond::is_event_stream;
 /// What an error says when the upstream has as many requests as it may have.
 pub const OVERLOADED: ErrorType = ErrorType::Custom("upstream overloaded");
 
-/// Where the request goes next: on its first attempt, and again whenever one has failed and another may be made.
+/// Lets the request go to where it goes next: on its first attempt, and again whenever one has failed and another may be made.
 ///
 /// # Errors
 /// There is no grant, or nowhere to go.
-pub fn next(session: &mut Session, context: &mut RequestContext) -> Result<HttpPeer> {
+pub fn next(session: &mut Session, context: &mut RequestContext) -> Result<()> {
     let Admitted { grant, .. } = context.admitted.as_ref().ok_or_else(no_grant)?;
     let upstream = &grant.route().upstream;
     let visit = match &mut context.visit {
@@ -33,7 +33,7 @@ pub fn next(session: &mut Session, context: &mut RequestContext) -> Result<HttpP
     };
     let key = key(upstream, grant, session);
     let place = context.mcp.session.as_ref().and_then(|session| session.place.as_ref());
-    let peer = visit.next(key.as_deref(), place).map_err(refused)?;
+    visit.next(key.as_deref(), place).map_err(refused)?;
     let timeouts = &upstream.config().timeouts;
     let spans = Spans {
         first_byte: timeouts.first_byte,
@@ -44,7 +44,18 @@ pub fn next(session: &mut Session, context: &mut RequestContext) -> Result<HttpP
         (None, Some(stream)) => stream.awaits_answer(spans),
         _ => context.slot.get_or_insert_with(|| Slot::install(session, Duties::default())).set_deadline(spans),
     }
-    Ok(peer)
+    if let (Some(trace), Some(authority)) = (&mut context.trace, visit.authority()) {
+        trace.attempt(authority);
+    }
+    Ok(())
+}
+
+/// How a connection to where it is now is made.
+///
+/// # Errors
+/// It is nowhere.
+pub fn peer(context: &RequestContext) -> Result<HttpPeer> {
+    context.visit.as_ref().and_then(Visit::peer).ok_or_else(|| refused(NoTarget::Nowhere))
 }
 
 fn refused(nowhere: NoTarget) -> Box<Error> {

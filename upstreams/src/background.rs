@@ -16,19 +16,23 @@ use crate::upstream::Upstream;
 /// How often names are looked up again.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 
+/// How often idle connections are looked at that have waited too long. Servers that close theirs after five seconds are to find
+/// ours closed.
+const SWEEP_EVERY: Duration = Duration::from_millis(500);
+
 /// How many names are looked up at once, and how many addresses are asked.
 const RESOLVE_AT_ONCE: usize = 16;
 const CHECK_AT_ONCE: usize = 256;
 
 impl Upstream {
-    /// Keeps addresses and health current; never ends, and is to be dropped with the upstream.
+    /// Keeps addresses, health and idle connections current; never ends, and is to be dropped with the upstream.
     pub async fn run(&self) {
         let keep_checked = async {
             if let Some(check) = &self.config.health {
                 self.keep_checked(check).await;
             }
         };
-        tokio::join!(self.keep_resolved(), keep_checked);
+        tokio::join!(self.keep_resolved(), self.keep_swept(), keep_checked);
     }
 
     /// Looks all names up once. A name that cannot be resolved keeps the addresses it had, is logged and tried again later.
@@ -56,11 +60,23 @@ impl Upstream {
         }
     }
 
+    async fn keep_swept(&self) {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            for member in self.members() {
+                member.idle.sweep();
+            }
+        }
+    }
+
+    fn members(&self) -> Vec<Arc<Member>> {
+        self.endpoints.lock().iter().flat_map(|(_, members)| members.clone()).collect()
+    }
+
     async fn keep_checked(&self, check: &HealthCheck) {
         let checker = Checker::new();
         loop {
-            let members: Vec<_> = self.endpoints.lock().iter().flat_map(|(_, members)| members.clone()).collect();
-            iter(members)
+            iter(self.members())
                 .for_each_concurrent(CHECK_AT_ONCE, |member| {
                     let checker = &checker;
                     async move { self.check(checker, check, &member).await }

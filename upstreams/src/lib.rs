@@ -20,6 +20,7 @@ pub mod config;
 mod ejection;
 mod endpoint;
 mod health;
+mod idle;
 mod member;
 mod metrics;
 mod peer;

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::ejection::Ejection;
 use crate::endpoint::{Endpoint, EndpointUrl};
 use crate::health::Health;
+use crate::idle::IdleConnections;
 use crate::state::{AddressState, State};
 
 /// One address of an endpoint.
@@ -22,6 +23,7 @@ pub(crate) struct Member {
     pub(crate) ejection: Mutex<Ejection>,
     /// Something has failed since the last answer: what spares an answer the lock above.
     pub(crate) is_suspect: AtomicBool,
+    pub(crate) idle: IdleConnections,
 }
 
 /// Where something is that only one address has, such as an MCP session. It outlives the upstream it was made from: the
@@ -58,6 +60,7 @@ impl Member {
             health: Mutex::default(),
             ejection: Mutex::default(),
             is_suspect: AtomicBool::new(false),
+            idle: IdleConnections::default(),
         }
     }
 

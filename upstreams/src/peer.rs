@@ -8,6 +8,7 @@ use pingora_core::upstreams::peer::{H1UpgradePolicy, HttpPeer};
 
 use crate::config::Timeouts;
 use crate::endpoint::EndpointUrl;
+use crate::idle::REUSE;
 use crate::tls::Tls;
 
 /// Which HTTP is spoken to an upstream.
@@ -22,9 +23,16 @@ pub enum Protocol {
     Auto,
 }
 
-/// How long an idle connection is used again. Node.js and uvicorn close theirs after five seconds: a request that is on its
-/// way at that moment is lost, and if it is not idempotent it cannot be sent again.
-const REUSE: Duration = Duration::from_secs(4);
+impl Protocol {
+    /// Whether nothing but HTTP/1.1 is ever spoken to an endpoint, with TLS or without.
+    pub(crate) fn is_http_1(self, is_tls: bool) -> bool {
+        match self {
+            Self::Http1 => true,
+            Self::Http2 => false,
+            Self::Auto => !is_tls,
+        }
+    }
+}
 
 /// How many requests are under way on an HTTP/2 connection at once, unless its server wants fewer: as many as RFC 9113 §6.5.2
 /// says that servers should allow.

@@ -30,8 +30,9 @@ pub(crate) type Addressed = (Arc<Endpoint>, Vec<Arc<Member>>);
 #[derive(Debug)]
 pub struct Upstream {
     pub(crate) config: Config,
-    /// Also separates its pooled connections from those of others, and of its own earlier configuration.
+    /// Also separates its idle connections from those of others, and of its own earlier configuration.
     tls: Tls,
+    is_http_1: bool,
     /// With its addresses, in the order of the configuration. Whoever changes anything about them holds this.
     pub(crate) endpoints: Mutex<Vec<Addressed>>,
     /// What requests are shared out by.
@@ -85,6 +86,7 @@ impl Upstream {
             endpoints: Mutex::new(endpoints.collect()),
             metrics: UpstreamMetrics::new(&config.name),
             tls: Tls::new(&config.tls),
+            is_http_1: config.endpoints.iter().all(|endpoint| config.protocol.is_http_1(endpoint.url.is_tls())),
             config,
             table: ArcSwap::default(),
             turn: AtomicUsize::new(0),
@@ -110,6 +112,16 @@ impl Upstream {
     /// What requests that go to the same endpoint have in common, if endpoints are selected so.
     pub fn hash_by(&self) -> Option<HashBy> {
         (self.config.selection == Selection::ConsistentHash).then_some(self.config.hash_by)
+    }
+
+    /// Whether nothing but HTTP/1.1 is spoken to it.
+    pub fn is_http_1(&self) -> bool {
+        self.is_http_1
+    }
+
+    /// Which idle connections may be used now.
+    pub(crate) fn group(&self) -> u64 {
+        self.tls.material().group
     }
 
     /// Whether any endpoint has an address.

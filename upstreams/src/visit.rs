@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use pingora_core::protocols::Stream;
 use pingora_core::upstreams::peer::HttpPeer;
 
 use crate::member::{Member, Place};
@@ -40,6 +41,8 @@ struct Attempt {
     upstream: Arc<Upstream>,
     member: Arc<Member>,
     began: Instant,
+    /// Which idle connections it may have.
+    group: u64,
     /// The address was known to fail when it was chosen.
     knowing: bool,
     /// Others wait for what this finds out.
@@ -56,7 +59,7 @@ impl Visit {
     ///
     /// # Errors
     /// [`NoTarget`].
-    pub fn next(&mut self, key: Option<&[u8]>, place: Option<&Place>) -> Result<HttpPeer, NoTarget> {
+    pub fn next(&mut self, key: Option<&[u8]>, place: Option<&Place>) -> Result<(), NoTarget> {
         self.attempt = None;
         let now = if self.attempts == 0 { self.began } else { Instant::now() };
         let bound = place.and_then(|place| self.upstream.bound(place, !self.tried.is_empty()));
@@ -69,9 +72,26 @@ impl Visit {
         member.under_way.fetch_add(1, Ordering::Relaxed);
         member.endpoint().metrics.requests.increment();
         let knowing = is_trial || (member.is_suspect.load(Ordering::Relaxed) && member.ejection.lock().is_out());
-        let peer = self.upstream.peer(&member);
-        self.attempt = Some(Attempt { upstream: self.upstream.clone(), member, began: now, knowing, is_trial });
-        Ok(peer)
+        let group = self.upstream.group();
+        self.attempt = Some(Attempt { upstream: self.upstream.clone(), member, began: now, group, knowing, is_trial });
+        Ok(())
+    }
+
+    /// How a connection to where it is now is made; none before there is somewhere.
+    pub fn peer(&self) -> Option<HttpPeer> {
+        self.attempt.as_ref().map(|attempt| self.upstream.peer(&attempt.member))
+    }
+
+    /// A connection over HTTP/1.1 to where it is now, that was used before.
+    pub fn idle_connection(&self) -> Option<Stream> {
+        self.attempt.as_ref().and_then(|attempt| attempt.member.idle.take(attempt.group))
+    }
+
+    /// Keeps the connection over HTTP/1.1 that it had, for another request.
+    pub fn keep_connection(&self, stream: Stream) {
+        if let Some(attempt) = &self.attempt {
+            attempt.member.idle.put(stream, attempt.group);
+        }
     }
 
     /// The `Host` header that its server expects.

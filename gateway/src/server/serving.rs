@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::{io, mem};
 
 use phantomgate_introspection::NumericDate;
+use pingora::connectors::TransportConnector;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use tokio::sync::watch;
@@ -97,7 +98,8 @@ impl Serving {
             upstream_keepalive_pool_size: IDLE_CONNECTIONS,
             ..ServerConf::default()
         });
-        let proxy = Proxy { current: current.clone(), in_flight: in_flight.clone(), stopping };
+        let connector = TransportConnector::new(None);
+        let proxy = Proxy { current: current.clone(), in_flight: in_flight.clone(), stopping, connector };
         let connections = Arc::new(Connections {
             proxy: Arc::new(http_proxy(&conf, proxy)),
             current: current.clone(),

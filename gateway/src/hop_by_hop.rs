@@ -1,0 +1,95 @@
+//! What is said to the next hop alone, and goes no further (RFC 9110 §7.6.1).
+
+use http::header::{
+    CONNECTION, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use pingora::http::RequestHeader;
+use pingora::{Error, ErrorType, Result};
+
+/// How many fields `Connection` may name. Nobody needs as many, and each is looked for.
+const MOST_NAMED: usize = 9;
+
+/// Fields that are always meant for us. `Upgrade` is among them: behind it is a tunnel, and nothing that passes through could
+/// be authorized any more.
+const OURS: [HeaderName; 10] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Takes out of `header` what is meant for us: what always is, and what `Connection` names.
+///
+/// # Errors
+/// `Connection` names what is no field name, too much, or `Host`, which every request has.
+pub fn strip(header: &mut RequestHeader) -> Result<()> {
+    for name in named(header)? {
+        header.remove_header(&name);
+    }
+    for name in &OURS {
+        if header.headers.contains_key(name) {
+            header.remove_header(name);
+        }
+    }
+    Ok(())
+}
+
+fn named(header: &RequestHeader) -> Result<Vec<HeaderName>> {
+    let values = header.headers.get_all(CONNECTION).iter();
+    let options = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let options = options.map(<[u8]>::trim_ascii).filter(|option| !option.is_empty());
+    let mut named = Vec::new();
+    for option in options {
+        match HeaderName::from_bytes(option) {
+            Ok(name) if name != HOST && named.len() < MOST_NAMED => named.push(name),
+            _ => return Err(Error::explain(ErrorType::InvalidHTTPHeader, "what Connection names").into_down()),
+        }
+    }
+    Ok(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stripped(fields: &[(&'static str, &str)]) -> Result<Vec<String>> {
+        let mut header = RequestHeader::build("GET", b"/", None).unwrap();
+        for (name, value) in fields {
+            header.append_header(*name, *value).unwrap();
+        }
+        strip(&mut header)?;
+        Ok(header.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect())
+    }
+
+    #[test]
+    fn what_is_for_the_next_hop_goes_no_further() {
+        let fields = [
+            ("Host", "a"),
+            ("Connection", "keep-alive, X-Secret"),
+            ("Connection", "x-other ,, close"),
+            ("X-Secret", "1"),
+            ("X-Other", "2"),
+            ("Keep-Alive", "timeout=5"),
+            ("TE", "trailers"),
+            ("Upgrade", "websocket"),
+            ("Transfer-Encoding", "chunked"),
+            ("X-Stays", "3"),
+        ];
+        assert_eq!(stripped(&fields).unwrap(), ["host: a", "x-stays: 3"]);
+        assert_eq!(stripped(&[("Accept", "*/*")]).unwrap(), ["accept: */*"]);
+    }
+
+    #[test]
+    fn a_connection_that_makes_no_sense_is_refused() {
+        for options in ["host", "a b", "\"x-forwarded-for\"", ":authority", "a,b,c,d,e,f,g,h,i,j"] {
+            assert!(stripped(&[("Connection", options)]).is_err(), "{options}");
+        }
+        assert!(stripped(&[("Connection", "a,b,c,d,e,f,g,h,i")]).is_ok());
+    }
+}
