@@ -1,23 +1,17 @@
-//! ① A client's connection, request after request: around Pingora's proxy, which serves one.
+//! ① A client's connection, request after request.
 //!
 //! It is counted from its first moment to its last, and watched for waits that have to end
 //! ([`limits::stream`](crate::limits::stream)).
-//!
-//! Pingora closes the connection after a request that it could not finish by itself. An event stream that was cut between two
-//! events was finished by us, and its client comes back at once: over the same connection, which it has no reason to think
-//! closed. So the session of such a request is handed here, and its connection serves the next.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
-use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp as _};
-use pingora::protocols::http::server::Session as HttpSession;
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp as _};
+use pingora::protocols::http::server::{ReusableHttpStream, Session as HttpSession};
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::protocols::{ALPN, Stream};
-use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 
 use crate::config::ConnectionConfig;
@@ -37,15 +31,10 @@ const H2_PENDING_RESETS: usize = 20;
 /// How many streams of HTTP/2 may be reset for what its client did wrong, before its connection is.
 const H2_LOCAL_RESETS: usize = 100;
 
-tokio::task_local! {
-    /// The session of the request under way, once we have finished it.
-    static FINISHED: Mutex<Option<HttpSession>>;
-}
-
 /// Serves connections.
 pub struct Connections {
     /// Serves each request.
-    pub proxy: Arc<HttpProxy<Proxy>>,
+    pub proxy: Arc<Proxy>,
     /// Says what they may take.
     pub current: Current,
     /// Counts them, of all listeners.
@@ -88,33 +77,24 @@ async fn speaks_http_2(stream: &mut Stream) -> io::Result<bool> {
 
 /// One connection, while it is served.
 struct Served {
-    proxy: Arc<HttpProxy<Proxy>>,
+    proxy: Arc<Proxy>,
     options: HttpServerOptions,
     config: Arc<ConnectionConfig>,
 }
 
-/// Hands over the session of a request whose answer is whole, so that its connection is used again.
-pub fn finished(session: HttpSession) {
-    // Without a connection around it there is nothing to use again.
-    let _ = FINISHED.try_with(|finished| *finished.lock() = Some(session));
-}
-
 impl Served {
-    /// Request after request over HTTP/1.1. Pingora would do the same, with more memory for each connection.
-    async fn http_1(&self, stream: Stream, shutdown: &ShutdownWatch) {
-        let mut session = HttpSession::new_http1(stream);
-        // For ever: the stream itself ends waits for a request. Where the listener has stopped there is no other one.
-        session.set_keepalive((!*shutdown.borrow()).then_some(0));
-        while let Some(reused) = self.request(session, shutdown).await {
-            let (stream, settings) = reused.consume();
-            session = HttpSession::new_http1(stream);
-            if let Some(settings) = settings {
-                settings.apply_to_session(&mut session);
-            }
+    /// Request after request over HTTP/1.1.
+    async fn http_1(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
+        loop {
+            let mut session = HttpSession::new_http1(stream);
+            // For ever: the stream itself ends waits for a request. Where the listener has stopped there is no other one.
+            session.set_keepalive((!*shutdown.borrow()).then_some(0));
+            let Some(reusable) = self.request(session, shutdown).await else { return };
+            (stream, _) = reusable.into_parts();
         }
     }
 
-    async fn request(&self, mut session: HttpSession, shutdown: &ShutdownWatch) -> Option<ReusedHttpStream> {
+    async fn request(&self, mut session: HttpSession, shutdown: &ShutdownWatch) -> Option<ReusableHttpStream> {
         if let Some(stream) = session.stream().and_then(WatchedStream::of) {
             stream.awaits_request();
         }
@@ -123,16 +103,7 @@ impl Served {
             // That a stream is not read while others are, only Pingora sees.
             session.set_write_timeout(Some(self.config.write_timeout));
         }
-        let serve = async {
-            let reused = self.proxy.process_new_http(session, shutdown).await;
-            if reused.is_some() {
-                return reused;
-            }
-            let session = FINISHED.with(|finished| finished.lock().take())?;
-            // In a box, or every request would carry about what only this one needs.
-            Box::pin(use_again(session)).await
-        };
-        FINISHED.scope(Mutex::default(), serve).await
+        self.proxy.serve(session, shutdown).await
     }
 }
 
@@ -144,7 +115,8 @@ impl HttpServerApp for Served {
         session: HttpSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        self.request(session, shutdown).await
+        self.request(session, shutdown).await;
+        None // the connection goes on by itself
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
@@ -160,11 +132,4 @@ impl HttpServerApp for Served {
         options.max_local_error_reset_streams(Some(H2_LOCAL_RESETS));
         Some(options)
     }
-}
-
-/// Gets the connection of a finished request ready for the next.
-async fn use_again(session: HttpSession) -> Option<ReusedHttpStream> {
-    let settings = HttpPersistentSettings::for_session(&session);
-    let stream = session.finish().await.ok().flatten()?;
-    Some(ReusedHttpStream::from_reusable_stream(stream, settings))
 }

@@ -32,11 +32,9 @@ use pingora::protocols::http::custom::CustomMessageWrite;
 use pingora::protocols::http::custom::server::Session as CustomSession;
 use pingora::protocols::http::server::Session as HttpSession;
 use pingora::protocols::l4::socket::SocketAddr;
-use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 use tokio::time::Instant;
 
-use crate::connection;
 use crate::deadline::{self, Deadline, Spans, Timer};
 use crate::limits::stream::WatchedStream;
 use crate::respond::is_event_stream;
@@ -79,9 +77,9 @@ struct Waiting {
 
 impl Slot {
     /// Puts a [`Downstream`] with these `duties` in the place of the session to the client.
-    pub fn install(session: &mut Session, duties: Duties) -> Self {
+    pub fn install(session: &mut HttpSession, duties: Duties) -> Self {
         let slot = Self::default();
-        let inner = std::mem::replace(&mut *session.downstream_session, placeholder());
+        let inner = std::mem::replace(session, placeholder());
         let downstream = Downstream {
             inner,
             slot: slot.clone(),
@@ -96,7 +94,7 @@ impl Slot {
             is_plain: true,
             is_cut: false,
         };
-        *session.downstream_session = HttpSession::new_custom(Box::new(downstream));
+        *session = HttpSession::new_custom(Box::new(downstream));
         slot
     }
 
@@ -110,14 +108,13 @@ impl Slot {
         *self.0.deadline.lock() = Some(spans);
     }
 
-    /// Puts Pingora's session back; or, when we have finished its answer, where its connection is used again.
-    pub fn restore(self, session: &mut Session) {
-        drop(std::mem::replace(&mut *session.downstream_session, placeholder()));
-        match self.0.session.lock().take() {
-            Some(inner) if self.0.is_finished.load(Ordering::Relaxed) => connection::finished(inner),
-            Some(inner) => *session.downstream_session = inner,
-            None => {}
+    /// Puts Pingora's session back. Gives whether we have finished its answer, which the upstream had not.
+    pub fn restore(self, session: &mut HttpSession) -> bool {
+        drop(std::mem::replace(session, placeholder()));
+        if let Some(inner) = self.0.session.lock().take() {
+            *session = inner;
         }
+        self.0.is_finished.load(Ordering::Relaxed)
     }
 }
 
@@ -135,7 +132,7 @@ pub fn keep_te(received: &RequestHeader, sent: &mut RequestHeader) -> Result<()>
 }
 
 /// A session that nobody uses.
-fn placeholder() -> HttpSession {
+pub(crate) fn placeholder() -> HttpSession {
     HttpSession::new_custom(Box::new(()))
 }
 

@@ -1,220 +1,136 @@
-//! ⑦–⑩ A request on its way to an upstream that speaks HTTP/1.1, and the answer on its way to the client.
+//! ⑦–⑩ A request on its way to the upstream, and the answer on its way to the client.
 //!
-//! Upstreams over HTTP/2 are Pingora's. To the others it would lead a request in two tasks' worth of state that talk over
-//! channels, with a third task to watch over each connection that waits for another request, and takes two thirds more
-//! processor time than this; docs/performance.md has the figures. What is written to the wire and read from it is Pingora's
-//! here, too: framing, limits, what makes a connection fit for another request.
-//!
-//! The client may be one over HTTP/2, and there may be a [`Downstream`](crate::downstream) in its place.
+//! To upstreams over HTTP/1.1 [we lead it ourselves](http_1), to those over HTTP/2 [Pingora's proxy](http_2) does. What is
+//! changed on the way is here, and the same for both.
+
+mod hop_by_hop;
+mod http_1;
+mod http_2;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
-use http::{Method, StatusCode, Version, header};
+use http::header;
+use phantomgate_introspection::Ended;
 use phantomgate_upstreams::Visit;
-use pingora::http::ResponseHeader;
-use pingora::protocols::Stream;
-use pingora::protocols::http::HttpTask;
-use pingora::protocols::http::v1::client::HttpSession;
-use pingora::proxy::Session;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::server::Session as HttpSession;
 use pingora::{Error, ErrorType, Result};
-use tokio::task::unconstrained;
 
-use crate::context::RequestContext;
-use crate::hop_by_hop;
-use crate::proxy::{Proxy, pass_body, prepare_request};
+use crate::authorize::Grant;
+use crate::context::{Admitted, RequestContext};
+use crate::credential;
+use crate::downstream::{self, Duties, Slot};
+use crate::mcp::SESSION_ID;
+use crate::respond;
+use crate::route::rewrite;
+use crate::stopping::Stopping;
+use crate::stopwatch::Stage;
+use crate::token_swap;
 use crate::visit;
 
-/// How far the body of a request has got.
-enum Body {
-    /// There may be more of it.
-    Open,
-    /// All of it is at the upstream.
-    Sent,
-    /// The upstream takes no more. It may have said why before: its answer counts, and the rest of the body does not.
-    Refused(Option<Box<Error>>),
-}
+pub use http_1::Http1;
+pub use http_2::Http2;
 
-impl Proxy {
-    /// Sends a request that may pass to its upstream, to another endpoint when one fails and that is safe, and the answer to
-    /// the client.
-    ///
-    /// # Errors
-    /// What [`fail_to_proxy`](pingora::proxy::ProxyHttp::fail_to_proxy) is to tell the client, if it has no answer yet.
-    pub(crate) async fn forward(&self, session: &mut Session, context: &mut RequestContext) -> Result<()> {
-        loop {
-            visit::next(session, context)?;
-            let (stream, is_reused) = match self.connect(context).await {
-                Ok(connection) => connection,
-                Err(mut error) => {
-                    error.as_up();
-                    visit::failed_to_connect(context, &mut error);
-                    if error.retry() {
-                        continue;
-                    }
-                    return Err(error);
-                }
-            };
-            visit::connected(context, is_reused);
-            let mut upstream = HttpSession::new(stream);
-            match self.exchange(session, &mut upstream, context).await {
-                Ok(body) => {
-                    if let (Body::Sent, Some(visit)) = (body, &context.visit) {
-                        upstream.respect_keepalive();
-                        if let Some(stream) = upstream.reuse().await {
-                            visit.keep_connection(stream);
-                        }
-                    }
-                    return Ok(());
-                }
-                Err(mut error) => {
-                    visit::failed(session, context, &mut error, is_reused);
-                    if !error.retry() {
-                        return Err(error);
-                    }
-                }
-            }
-        }
-    }
-
-    /// A connection to where the request is now, and whether it was used before.
-    async fn connect(&self, context: &RequestContext) -> Result<(Stream, bool)> {
-        if let Some(stream) = context.visit.as_ref().and_then(Visit::idle_connection) {
-            return Ok((stream, true));
-        }
-        Ok((self.connector.new_stream(&visit::peer(context)?).await?, false))
-    }
-
-    /// Sends the request over `upstream`, and passes the answer on as it comes. Gives how far the request's body got.
-    async fn exchange(
-        &self,
-        session: &mut Session,
-        upstream: &mut HttpSession,
-        context: &mut RequestContext,
-    ) -> Result<Body> {
-        let has_body = !session.is_body_empty();
-        let mut head = session.req_header().clone();
-        head.set_version(Version::HTTP_11);
-        hop_by_hop::strip(&mut head)?;
-        prepare_request(session, &mut head, context)?;
-        if has_body && !head.headers.contains_key(header::CONTENT_LENGTH) {
-            head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
-        }
-        upstream.write_timeout = context.visit.as_ref().map(|visit| visit.upstream().config().timeouts.idle_stream);
-        upstream.write_request_header(Box::new(head)).await.map_err(Error::into_up)?;
-
-        let mut body = Body::Sent;
-        if has_body {
-            body = Body::Open;
-            // What is read from now on can be sent again.
-            session.downstream_session.enable_retry_buffering();
-            if let Some(beginning) = session.downstream_session.get_retry_buffer() {
-                body.send(Some(beginning), session, upstream, context).await?;
-            }
-        }
-        let mut is_answered = false;
-        while !is_answered || matches!(body, Body::Open) {
-            let is_read = session.is_body_done();
-            tokio::select! {
-                task = upstream.read_response_task(), if !is_answered => {
-                    let task = task.map_err(|error| body.refusal().unwrap_or(error));
-                    is_answered = self.pass_on(task, session, upstream, context).await?;
-                }
-                // When all is read this shows that the client is gone, or has waited too long.
-                part = session.downstream_session.read_body_or_idle(is_read) => {
-                    body.send(part.map_err(Error::into_down)?, session, upstream, context).await?;
-                }
-            }
-        }
-        Ok(body)
-    }
-
-    /// Passes on to the client what the upstream has sent. Gives whether that was all.
-    async fn pass_on(
-        &self,
-        first: Result<HttpTask>,
-        session: &mut Session,
-        upstream: &mut HttpSession,
-        context: &mut RequestContext,
-    ) -> Result<bool> {
-        let mut tasks = Vec::with_capacity(2);
-        let mut next = Some(first);
-        while let Some(task) = next {
-            let mut task = task.unwrap_or_else(|error| HttpTask::Failed(error.into_up()));
-            next = None;
-            let is_end = task.is_end();
-            if let HttpTask::Header(head, _) = &mut task {
-                answer_head(session, head, is_end)?;
-                self.prepare_answer(session, head, context)?;
-                // What has come with the head goes out with it.
-                next = if is_end { None } else { unconstrained(upstream.read_response_task()).now_or_never() };
-            }
-            tasks.push(task);
-        }
-        session.downstream_session.response_duplex_vec(tasks).await
-    }
-}
-
-impl Body {
-    /// Sends the next part of the body; none: that was all.
-    ///
-    /// # Errors
-    /// The body is too large, or there is no grant. When the upstream does not take it, that is none yet.
-    async fn send(
-        &mut self,
-        part: Option<Bytes>,
-        session: &mut Session,
-        upstream: &mut HttpSession,
-        context: &mut RequestContext,
-    ) -> Result<()> {
-        pass_body(part.as_ref(), context)?;
-        if !matches!(self, Self::Open) {
-            return Ok(());
-        }
-        let is_end = part.is_none() || session.is_body_done();
-        let sent = async {
-            // An empty chunk would say that this is the end.
-            if let Some(part) = part.filter(|part| !part.is_empty()) {
-                upstream.write_body(&part).await?;
-            }
-            if is_end {
-                upstream.finish_body().await?;
-            }
-            Ok(())
-        };
-        match sent.await {
-            Ok(()) if is_end => *self = Self::Sent,
-            Ok(()) => {}
-            Err(error) => *self = Self::Refused(Some(error)),
-        }
-        Ok(())
-    }
-
-    /// Why the upstream took no more, if that has not been told yet.
-    fn refusal(&mut self) -> Option<Box<Error>> {
-        match self {
-            Self::Refused(error) => error.take(),
-            Self::Open | Self::Sent => None,
-        }
-    }
-}
-
-/// Makes the head of an answer one of HTTP/1.1 with a length or an end.
+/// ⑧ Makes `header` the head of the request that the upstream gets.
 ///
 /// # Errors
-/// It begins another protocol, which nobody has asked for.
-fn answer_head(session: &Session, head: &mut ResponseHeader, is_end: bool) -> Result<()> {
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Error::explain(ErrorType::InvalidHTTPHeader, "another protocol").into_up());
+/// There is no grant, or Pingora refuses a header value.
+fn prepare_request(session: &HttpSession, header: &mut RequestHeader, context: &RequestContext) -> Result<()> {
+    let Admitted { grant, credential } = context.admitted.as_ref().ok_or_else(no_grant)?;
+    let authority = context.visit.as_ref().and_then(Visit::authority).ok_or_else(no_grant)?;
+    token_swap::swap(grant, credential, authority, context.request_id, header)?;
+    rewrite::request(grant.route(), header)?;
+    downstream::keep_te(session.req_header(), header)?;
+    if let Some(trace) = &context.trace {
+        trace.propagate(header)?;
     }
-    // What ends with the connection ends in a way that lets the client's be used again.
-    let has_length =
-        [header::TRANSFER_ENCODING, header::CONTENT_LENGTH].iter().any(|name| head.headers.contains_key(name));
-    let has_content = session.req_header().method != Method::HEAD
-        && !head.status.is_informational()
-        && ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status);
-    if has_content && !has_length && !is_end {
-        head.set_version(Version::HTTP_11);
-        head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+    if context.mcp.ignores_sessions() {
+        header.remove_header(&SESSION_ID);
+    }
+    if context.mcp.is_filtered {
+        header.remove_header(&header::ACCEPT_ENCODING);
+    }
+    if context.mcp.messages.is_some() {
+        header.remove_header(&header::EXPECT); // the body is here already
     }
     Ok(())
+}
+
+/// ⑨ Lets a part of the request's body pass.
+///
+/// # Errors
+/// There is no grant, or the body is larger than its route lets it be.
+fn pass_body(part: Option<&Bytes>, context: &mut RequestContext) -> Result<()> {
+    let Some(Admitted { grant, .. }) = &context.admitted else { return Err(no_grant()) };
+    grant.route().limits.of_body(part, &mut context.limits)
+}
+
+/// ⑩ Makes the head of an upstream's answer one for the client.
+///
+/// # Errors
+/// There is no grant, a limit is reached, or Pingora refuses a header value.
+fn prepare_answer(
+    stopping: &Stopping,
+    session: &mut HttpSession,
+    response: &mut ResponseHeader,
+    context: &mut RequestContext,
+) -> Result<()> {
+    if respond::is_final(response.status) {
+        visit::answered(session, context, response);
+    }
+    let Some(Admitted { grant, .. }) = &context.admitted else { return Err(no_grant()) };
+    if !response.status.is_informational() {
+        context.stopwatch.enter(Stage::Answer);
+        if let Some(trace) = &mut context.trace {
+            trace.attempt_is_over(false);
+        }
+    }
+    if let Some(authority) = context.visit.as_ref().and_then(Visit::authority) {
+        rewrite::answer(grant.route(), authority, session.req_header().uri.path(), response)?;
+    }
+    if let Some(mcp) = &grant.route().mcp {
+        let method = &session.req_header().method;
+        let answer = (response.status, &response.headers);
+        mcp.note_session(
+            grant,
+            context.mcp.session.as_deref(),
+            method,
+            answer,
+            context.visit.as_ref().and_then(Visit::place),
+        );
+        respond::share(&mcp.cross_origin, session.req_header(), response)?;
+    }
+    let is_stream = respond::is_event_stream(response);
+    if !response.status.is_informational() {
+        grant.route().limits.answered(is_stream, grant.token(), &mut context.limits)?;
+    }
+    if is_stream {
+        context.stream = Some(grant.route().counters.open_stream());
+        let method = session.req_header().method.clone();
+        let token_ended = end_of_token(session, grant);
+        let slot = context.slot.get_or_insert_with(|| Slot::install(session, Duties::default()));
+        slot.set_stream_end(context.mcp.stream_end(&method, token_ended, stopping.clone()));
+    }
+    Ok(())
+}
+
+/// Resolves when the token that `grant` was given for has ended; never where there is no token.
+fn end_of_token(session: &HttpSession, grant: &Grant) -> impl Future<Output = Ended> + Send + use<> {
+    let token = credential::from(session.req_header()).ok();
+    let watch = match (&grant.route().protection, grant.token(), token) {
+        (Some(protection), Some(known), Some(token)) => {
+            Some(protection.introspector.watch(token, known.clone(), protection.accepts))
+        }
+        _ => None,
+    };
+    async {
+        match watch {
+            Some(watch) => watch.await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// What must never be: a request on its way upstream that nothing has let pass.
+pub(crate) fn no_grant() -> Box<Error> {
+    Error::explain(ErrorType::InternalError, "there is no grant").into_in()
 }

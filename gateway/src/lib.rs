@@ -40,7 +40,6 @@ pub mod downstream;
 pub mod forward;
 pub mod gateway;
 pub mod hand_over;
-pub mod hop_by_hop;
 pub mod json_rpc;
 pub mod limits;
 pub mod listener;

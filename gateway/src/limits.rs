@@ -24,7 +24,7 @@ use http::{Method, header};
 use metrics::{Counter, counter};
 use phantomgate_introspection::CachedToken;
 use pingora::http::RequestHeader;
-use pingora::proxy::Session;
+use pingora::protocols::http::server::Session;
 use pingora::{Error, ErrorType};
 
 use crate::config::{Per, RateConfig, RouteLimitsConfig};

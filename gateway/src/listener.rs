@@ -224,7 +224,7 @@ impl Service {
             let began = entered.in_time(socket.first_bytes()).await;
             return matches!(began, Some(Ok(true))).then(|| Box::new(socket) as Stream);
         };
-        let reason = match entered.in_time(tls.handshake(socket)).await {
+        let reason = match entered.in_time(Box::pin(tls.handshake(socket))).await {
             Some(Ok(stream)) => return Some(Box::new(stream)),
             Some(Err(error)) => error.to_string(),
             None => "it took too long".to_owned(),

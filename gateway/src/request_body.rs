@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header;
 use pingora::ErrorType;
-use pingora::proxy::Session;
+use pingora::protocols::http::server::Session;
 
 use crate::rejection::{MalformedRequest, Rejection};
 
@@ -22,7 +22,7 @@ pub async fn read(session: &mut Session, limit: usize, patience: Duration) -> Re
         return Err(Rejection::BodyTooLarge);
     }
     if text(header::EXPECT).is_some() {
-        session.downstream_session.write_continue_response().await.map_err(|_| MalformedRequest::Http)?;
+        session.write_continue_response().await.map_err(|_| MalformedRequest::Http)?;
     }
     let mut body = Bytes::new();
     let mut more = BytesMut::new();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{Method, StatusCode, header};
 use phantomgate_mcp::{Id, id_of};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::proxy::Session;
+use pingora::protocols::http::server::Session;
 
 use crate::answer::Answer;
 use crate::cross_origin::{self, CrossOrigin};
@@ -37,13 +37,13 @@ pub async fn send(session: &mut Session, answer: Answer) -> pingora::Result<()> 
     let has_body = !answer.body.is_empty() && session.req_header().method != Method::HEAD;
     // Who asks before sending a body sends none, unless it was told to go on.
     let may_send = !session.req_header().headers.contains_key(header::EXPECT) || session.response_written().is_some();
-    session.write_response_header(Box::new(header), !has_body).await?;
+    session.write_response_header(Box::new(header)).await?;
     if has_body {
-        session.write_response_body(Some(answer.body), true).await?;
+        session.write_response_body(answer.body, true).await?;
     }
     let is_http_1 = session.as_http1().is_some();
     if is_http_1 && !session.is_body_done() && may_send {
-        let _ = session.downstream_session.drain_request_body().await;
+        let _ = session.drain_request_body().await;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use phantomgate_upstreams::{HashBy, NoTarget, Upstream, Visit};
 use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
+use pingora::protocols::http::server::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result, RetryType};
 
@@ -12,9 +12,9 @@ use crate::authorize::Grant;
 use crate::context::{Admitted, RequestContext};
 use crate::deadline::{self, Spans};
 use crate::downstream::{Duties, Slot};
+use crate::forward::no_grant;
 use crate::limits::stream::WatchedStream;
 use crate::mcp::SESSION_ID;
-use crate::proxy::no_grant;
 use crate::respond::is_event_stream;
 
 /// What an error says when the upstream has as many requests as it may have.
@@ -119,7 +119,7 @@ pub fn failed(session: &Session, context: &mut RequestContext, error: &mut Error
     }
     let is_repeatable = session.req_header().method.is_idempotent()
         && session.response_written().is_none()
-        && !session.as_ref().retry_buffer_truncated();
+        && !session.retry_buffer_truncated();
     let is_retried = match error.etype() {
         _ if was_idle || would_be_retried => visit.lost_an_idle_connection(is_repeatable),
         ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError | ErrorType::H2Error => {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use aws_lc_rs::digest::{SHA256, digest};
 use pingora::listeners::TlsAccept;
+use pingora::protocols::http::server::Session;
 use pingora::protocols::tls::TlsRef;
-use pingora::proxy::Session;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// What is known of a client by its certificate.

@@ -8,9 +8,6 @@ use std::time::Duration;
 use std::{io, mem};
 
 use phantomgate_introspection::NumericDate;
-use pingora::connectors::TransportConnector;
-use pingora::proxy::http_proxy;
-use pingora::server::configuration::ServerConf;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -36,10 +33,6 @@ const LISTENER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long the last requests of the operator are waited for.
 const ADMIN_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How many connections to upstreams are kept for another request, of all upstreams. Of Pingora's 128, each of hundreds of
-/// endpoints would lose its own before it is used again.
-const IDLE_CONNECTIONS: usize = 16 * 1024;
 
 /// A gateway at work.
 pub(super) struct Serving {
@@ -93,15 +86,8 @@ impl Serving {
         resolve(&gateway, |_| true).await;
         background.adopt(&gateway);
 
-        let conf = Arc::new(ServerConf {
-            max_retries: 16,
-            upstream_keepalive_pool_size: IDLE_CONNECTIONS,
-            ..ServerConf::default()
-        });
-        let connector = TransportConnector::new(None);
-        let proxy = Proxy { current: current.clone(), in_flight: in_flight.clone(), stopping, connector };
         let connections = Arc::new(Connections {
-            proxy: Arc::new(http_proxy(&conf, proxy)),
+            proxy: Arc::new(Proxy::new(current.clone(), in_flight.clone(), stopping)),
             current: current.clone(),
             limits: ConnectionLimits::default(),
             open: InFlight::default(),

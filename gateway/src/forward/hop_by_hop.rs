@@ -28,7 +28,7 @@ const OURS: [HeaderName; 10] = [
 ///
 /// # Errors
 /// `Connection` names what is no field name, too much, or `Host`, which every request has.
-pub fn strip(header: &mut RequestHeader) -> Result<()> {
+pub(super) fn strip(header: &mut RequestHeader) -> Result<()> {
     for name in named(header)? {
         header.remove_header(&name);
     }

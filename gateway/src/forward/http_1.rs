@@ -1,0 +1,234 @@
+//! ⑦–⑩ A request on its way to an upstream that speaks HTTP/1.1, and the answer on its way to the client.
+//!
+//! Upstreams over HTTP/2 are Pingora's. To the others it would lead a request in two tasks' worth of state that talk over
+//! channels, with a third task to watch over each connection that waits for another request, and takes two thirds more
+//! processor time than this; docs/performance.md has the figures. What is written to the wire and read from it is Pingora's
+//! here, too: framing, limits, what makes a connection fit for another request.
+//!
+//! The client may be one over HTTP/2, and there may be a [`Downstream`](crate::downstream) in its place.
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::{Method, StatusCode, Version, header};
+use phantomgate_upstreams::Visit;
+use pingora::connectors::TransportConnector;
+use pingora::http::ResponseHeader;
+use pingora::protocols::Stream;
+use pingora::protocols::http::HttpTask;
+use pingora::protocols::http::server::Session as HttpSession;
+use pingora::protocols::http::v1::client::HttpSession as UpstreamSession;
+use pingora::{Error, ErrorType, Result};
+use tokio::task::unconstrained;
+
+use super::{hop_by_hop, pass_body, prepare_answer, prepare_request};
+use crate::context::RequestContext;
+use crate::stopping::Stopping;
+use crate::visit;
+
+/// How far the body of a request has got.
+enum Body {
+    /// There may be more of it.
+    Open,
+    /// All of it is at the upstream.
+    Sent,
+    /// The upstream takes no more. It may have said why before: its answer counts, and the rest of the body does not.
+    Refused(Option<Box<Error>>),
+}
+
+/// The way to upstreams over HTTP/1.1.
+pub struct Http1 {
+    connector: TransportConnector,
+    stopping: Stopping,
+}
+
+impl Http1 {
+    /// Event streams end when the gateway is `stopping`.
+    pub fn new(stopping: Stopping) -> Self {
+        Self { connector: TransportConnector::new(None), stopping }
+    }
+
+    /// Sends a request that may pass to its upstream, to another endpoint when one fails and that is safe, and the answer to
+    /// the client.
+    ///
+    /// # Errors
+    /// What the client is to be told, if it has no answer yet.
+    pub async fn forward(&self, session: &mut HttpSession, context: &mut RequestContext) -> Result<()> {
+        loop {
+            visit::next(session, context)?;
+            let (stream, is_reused) = match self.connect(context).await {
+                Ok(connection) => connection,
+                Err(mut error) => {
+                    error.as_up();
+                    visit::failed_to_connect(context, &mut error);
+                    if error.retry() {
+                        continue;
+                    }
+                    return Err(error);
+                }
+            };
+            visit::connected(context, is_reused);
+            let mut upstream = UpstreamSession::new(stream);
+            match self.exchange(session, &mut upstream, context).await {
+                Ok(body) => {
+                    if let (Body::Sent, Some(visit)) = (body, &context.visit) {
+                        upstream.respect_keepalive();
+                        if let Some(stream) = upstream.reuse().await {
+                            visit.keep_connection(stream);
+                        }
+                    }
+                    return Ok(());
+                }
+                Err(mut error) => {
+                    visit::failed(session, context, &mut error, is_reused);
+                    if !error.retry() {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A connection to where the request is now, and whether it was used before.
+    async fn connect(&self, context: &RequestContext) -> Result<(Stream, bool)> {
+        if let Some(stream) = context.visit.as_ref().and_then(Visit::idle_connection) {
+            return Ok((stream, true));
+        }
+        let peer = visit::peer(context)?;
+        // In a box, or every request would have room for it.
+        Ok((Box::pin(self.connector.new_stream(&peer)).await?, false))
+    }
+
+    /// Sends the request over `upstream`, and passes the answer on as it comes. Gives how far the request's body got.
+    async fn exchange(
+        &self,
+        session: &mut HttpSession,
+        upstream: &mut UpstreamSession,
+        context: &mut RequestContext,
+    ) -> Result<Body> {
+        let has_body = !session.is_body_empty();
+        let mut head = session.req_header().clone();
+        head.set_version(Version::HTTP_11);
+        hop_by_hop::strip(&mut head)?;
+        prepare_request(session, &mut head, context)?;
+        if has_body && !head.headers.contains_key(header::CONTENT_LENGTH) {
+            head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+        }
+        upstream.write_timeout = context.visit.as_ref().map(|visit| visit.upstream().config().timeouts.idle_stream);
+        upstream.write_request_header(Box::new(head)).await.map_err(Error::into_up)?;
+
+        let mut body = Body::Sent;
+        if has_body {
+            body = Body::Open;
+            // What is read from now on can be sent again.
+            session.enable_retry_buffering();
+            if let Some(beginning) = session.get_retry_buffer() {
+                body.send(Some(beginning), session, upstream, context).await?;
+            }
+        }
+        let mut is_answered = false;
+        while !is_answered || matches!(body, Body::Open) {
+            let is_read = session.is_body_done();
+            tokio::select! {
+                task = upstream.read_response_task(), if !is_answered => {
+                    let task = task.map_err(|error| body.refusal().unwrap_or(error));
+                    is_answered = self.pass_on(task, session, upstream, context).await?;
+                }
+                // When all is read this shows that the client is gone, or has waited too long.
+                part = session.read_body_or_idle(is_read) => {
+                    body.send(part.map_err(Error::into_down)?, session, upstream, context).await?;
+                }
+            }
+        }
+        Ok(body)
+    }
+
+    /// Passes on to the client what the upstream has sent. Gives whether that was all.
+    async fn pass_on(
+        &self,
+        first: Result<HttpTask>,
+        session: &mut HttpSession,
+        upstream: &mut UpstreamSession,
+        context: &mut RequestContext,
+    ) -> Result<bool> {
+        let mut tasks = Vec::with_capacity(2);
+        let mut next = Some(first);
+        while let Some(task) = next {
+            let mut task = task.unwrap_or_else(|error| HttpTask::Failed(error.into_up()));
+            next = None;
+            let is_end = task.is_end();
+            if let HttpTask::Header(head, _) = &mut task {
+                answer_head(session, head, is_end)?;
+                prepare_answer(&self.stopping, session, head, context)?;
+                // What has come with the head goes out with it.
+                next = if is_end { None } else { unconstrained(upstream.read_response_task()).now_or_never() };
+            }
+            tasks.push(task);
+        }
+        session.response_duplex_vec(tasks).await
+    }
+}
+
+impl Body {
+    /// Sends the next part of the body; none: that was all.
+    ///
+    /// # Errors
+    /// The body is too large, or there is no grant. When the upstream does not take it, that is none yet.
+    async fn send(
+        &mut self,
+        part: Option<Bytes>,
+        session: &mut HttpSession,
+        upstream: &mut UpstreamSession,
+        context: &mut RequestContext,
+    ) -> Result<()> {
+        pass_body(part.as_ref(), context)?;
+        if !matches!(self, Self::Open) {
+            return Ok(());
+        }
+        let is_end = part.is_none() || session.is_body_done();
+        let sent = async {
+            // An empty chunk would say that this is the end.
+            if let Some(part) = part.filter(|part| !part.is_empty()) {
+                upstream.write_body(&part).await?;
+            }
+            if is_end {
+                upstream.finish_body().await?;
+            }
+            Ok(())
+        };
+        match sent.await {
+            Ok(()) if is_end => *self = Self::Sent,
+            Ok(()) => {}
+            Err(error) => *self = Self::Refused(Some(error)),
+        }
+        Ok(())
+    }
+
+    /// Why the upstream took no more, if that has not been told yet.
+    fn refusal(&mut self) -> Option<Box<Error>> {
+        match self {
+            Self::Refused(error) => error.take(),
+            Self::Open | Self::Sent => None,
+        }
+    }
+}
+
+/// Makes the head of an answer one of HTTP/1.1 with a length or an end.
+///
+/// # Errors
+/// It begins another protocol, which nobody has asked for.
+fn answer_head(session: &HttpSession, head: &mut ResponseHeader, is_end: bool) -> Result<()> {
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Error::explain(ErrorType::InvalidHTTPHeader, "another protocol").into_up());
+    }
+    // What ends with the connection ends in a way that lets the client's be used again.
+    let has_length =
+        [header::TRANSFER_ENCODING, header::CONTENT_LENGTH].iter().any(|name| head.headers.contains_key(name));
+    let has_content = session.req_header().method != Method::HEAD
+        && !head.status.is_informational()
+        && ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status);
+    if has_content && !has_length && !is_end {
+        head.set_version(Version::HTTP_11);
+        head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+    }
+    Ok(())
+}
