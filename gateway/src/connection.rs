@@ -21,6 +21,7 @@ use crate::limits::connections::{ConnectionLimits, Entered};
 use crate::limits::stream::{PREFACE, WatchedStream};
 use crate::proxy::Proxy;
 use crate::stopping::idle_is_over;
+use crate::workers::Crew;
 
 /// How much of an answer is kept for a stream of HTTP/2 whose client reads slowly, in bytes.
 const H2_SEND_BUFFER: usize = 64 * 1024;
@@ -35,6 +36,8 @@ const H2_LOCAL_RESETS: usize = 100;
 pub struct Connections {
     /// Serves each request.
     pub proxy: Arc<Proxy>,
+    /// Serves each connection.
+    pub crew: Crew,
     /// Says what they may take.
     pub current: Current,
     /// Counts them, of all listeners.

@@ -64,6 +64,7 @@ pub mod token_swap;
 pub mod upstream_credential;
 pub mod visit;
 pub mod well_known;
+pub mod workers;
 
 /// Installs the process's TLS cryptography. First thing in `main`: whoever comes first decides, and Pingora would choose
 /// another.

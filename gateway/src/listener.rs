@@ -192,7 +192,13 @@ impl Service {
                     // One too many is closed at once.
                     if let Some(entered) = self.connections.enter(client) {
                         let service = self.clone();
-                        tokio::spawn(async move { service.serve(Socket::new(stream, client), client, entered).await });
+                        // From here on it belongs to another runtime.
+                        let Ok(stream) = stream.into_std() else { continue };
+                        self.connections.crew.give(async move {
+                            if let Ok(stream) = tokio::net::TcpStream::from_std(stream) {
+                                service.serve(Socket::new(stream, client), client, entered).await;
+                            }
+                        });
                     }
                 }
                 Err(error) if is_of_one_connection(&error) => {}

@@ -24,9 +24,13 @@ use crate::listener::{ListenError, Listener};
 use crate::metrics::Exposition;
 use crate::reload::Reloads;
 use crate::service_manager;
+use crate::workers::{Crew, Workers};
 
 /// How long requests that were not finished have to be given up.
 const ABORT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Threads that accept connections, serve the operator, and look after upstreams.
+const OTHER_THREADS: usize = 2;
 
 /// A gateway whose sockets are bound.
 pub struct Server {
@@ -148,16 +152,20 @@ impl Server {
     /// # Errors
     /// When the system gives no threads, or no signals.
     pub fn run(self, shutdown: impl Future<Output = Shutdown>) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("gateway").enable_all().build()?;
-        let current = runtime.block_on(self.serve(shutdown))?;
+        let workers = Workers::start()?;
+        // For all but the connections of clients.
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(OTHER_THREADS).thread_name("gateway").enable_all().build()?;
+        let current = runtime.block_on(self.serve(workers.crew(), shutdown))?;
         // Requests that are cut off leave a record too.
+        workers.end_within(ABORT_PATIENCE);
         runtime.shutdown_timeout(ABORT_PATIENCE);
         current.get().finish();
         Ok(())
     }
 
     /// Runs on a thread of its own, which serves nobody: it may block.
-    async fn serve(mut self, shutdown: impl Future<Output = Shutdown>) -> io::Result<Current> {
+    async fn serve(mut self, crew: Crew, shutdown: impl Future<Output = Shutdown>) -> io::Result<Current> {
         let file = self.file.take();
         let predecessor = self.predecessor.take();
         let (reloads, mut requested) = Reloads::channel();
@@ -165,7 +173,7 @@ impl Server {
         let (handed_over, mut successor) = mpsc::channel(1);
         let mut shutdown = pin!(shutdown);
         let mut serving = {
-            let mut started = pin!(Serving::start(self, file.is_some().then(|| reloads.clone())));
+            let mut started = pin!(Serving::start(self, crew, file.is_some().then(|| reloads.clone())));
             // Both from the beginning: whoever is told that we listen may ask us to stop at once.
             let mut asked = None;
             let serving = loop {

@@ -4,6 +4,9 @@
 //! too long are closed now and then. That spares every request what it costs to begin such a task and to end it.
 
 use std::collections::VecDeque;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -16,12 +19,29 @@ use tokio::task::unconstrained;
 /// way at that moment is lost, and if it is not idempotent it cannot be sent again.
 pub(crate) const REUSE: Duration = Duration::from_secs(4);
 
-/// How many are kept; of more, those that wait longest are closed.
+/// How many are kept for each thread; of more, those that wait longest are closed.
 const MOST: usize = 4096;
 
-/// The idle connections to one address.
+/// How many threads there are that serve requests, one for each processor.
+static THREADS: LazyLock<usize> = LazyLock::new(|| available_parallelism().map_or(1, usize::from));
+
+thread_local! {
+    /// Which of them this is.
+    static THREAD: usize = {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    };
+}
+
+/// The idle connections to one address. Each thread has its own: their events come to the thread that made them. Of those, the
+/// one that waits longest comes first.
+#[derive(Debug)]
+pub(crate) struct IdleConnections(Box<[OfThread]>);
+
+/// Far enough apart that no two threads write to the same line of the processors' caches.
 #[derive(Debug, Default)]
-pub(crate) struct IdleConnections(Mutex<VecDeque<Idle>>); // the one that waits longest comes first
+#[repr(align(128))]
+struct OfThread(Mutex<VecDeque<Idle>>);
 
 #[derive(Debug)]
 struct Idle {
@@ -31,10 +51,22 @@ struct Idle {
     since: Instant,
 }
 
+impl Default for IdleConnections {
+    fn default() -> Self {
+        Self((0..*THREADS).map(|_| OfThread::default()).collect())
+    }
+}
+
 impl IdleConnections {
+    fn of_this_thread(&self) -> Option<&Mutex<VecDeque<Idle>>> {
+        let thread = THREAD.with(|thread| thread % self.0.len());
+        self.0.get(thread).map(|OfThread(idle)| idle)
+    }
+
     /// Keeps a connection over HTTP/1.1 whose last answer is whole.
     pub(crate) fn put(&self, stream: Stream, group: u64) {
-        let mut idle = self.0.lock();
+        let Some(idle) = self.of_this_thread() else { return };
+        let mut idle = idle.lock();
         let oldest = if idle.len() < MOST { None } else { idle.pop_front() };
         idle.push_back(Idle { stream, group, since: Instant::now() });
         drop(idle);
@@ -44,7 +76,7 @@ impl IdleConnections {
     /// The one that waits least, of those that were made with the same.
     pub(crate) fn take(&self, group: u64) -> Option<Stream> {
         loop {
-            let mut idle = self.0.lock().pop_back()?;
+            let mut idle = self.of_this_thread()?.lock().pop_back()?;
             if idle.group == group && idle.is_good() {
                 return Some(idle.stream);
             }
@@ -53,11 +85,13 @@ impl IdleConnections {
 
     /// Closes those that have waited too long.
     pub(crate) fn sweep(&self) {
-        let mut idle = self.0.lock();
-        let fresh = idle.partition_point(|idle| idle.since.elapsed() >= REUSE);
-        let old: Vec<_> = idle.drain(..fresh).collect();
-        drop(idle);
-        drop(old); // closed once the others can go on
+        for OfThread(idle) in &self.0 {
+            let mut idle = idle.lock();
+            let fresh = idle.partition_point(|idle| idle.since.elapsed() >= REUSE);
+            let old: Vec<_> = idle.drain(..fresh).collect();
+            drop(idle);
+            drop(old); // closed once the others can go on
+        }
     }
 }
 
@@ -115,14 +149,14 @@ mod tests {
         let (fresh, mut fresh_server) = connection();
         idle.put(old, 1);
         idle.put(fresh, 1);
-        idle.0.lock()[0].since -= REUSE;
+        idle.of_this_thread().unwrap().lock()[0].since -= REUSE;
         idle.sweep();
         assert_eq!(old_server.read(&mut [0; 8]).await.unwrap(), 0);
         idle.take(1).unwrap().write_all(b"x").await.unwrap();
         assert_eq!(fresh_server.read(&mut [0; 8]).await.unwrap(), 1);
         let (forgotten, _server) = connection();
         idle.put(forgotten, 1);
-        idle.0.lock()[0].since -= REUSE;
+        idle.of_this_thread().unwrap().lock()[0].since -= REUSE;
         assert!(idle.take(1).is_none(), "nor is it used before that is noticed");
     }
 
@@ -134,7 +168,7 @@ mod tests {
         for _ in 0..MOST {
             idle.put(connection().0, 1);
         }
-        assert_eq!(idle.0.lock().len(), MOST);
+        assert_eq!(idle.of_this_thread().unwrap().lock().len(), MOST);
         assert_eq!(server.read(&mut [0; 8]).await.unwrap(), 0, "the oldest was closed");
     }
 }

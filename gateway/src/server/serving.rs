@@ -24,6 +24,7 @@ use crate::listener::{Listener, Running};
 use crate::proxy::Proxy;
 use crate::reload::{ReloadError, Reloaded, Reloads, show_generation};
 use crate::stopping::{LAST_REQUESTS, Stop};
+use crate::workers::Crew;
 
 /// How long names are looked up before serving begins without them.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(5);
@@ -63,7 +64,7 @@ enum NextListener {
 
 impl Serving {
     /// Puts `server` to work. The admin listener goes first: it tells what the rest waits for.
-    pub(super) async fn start(server: Server, reloads: Option<Reloads>) -> Self {
+    pub(super) async fn start(server: Server, crew: Crew, reloads: Option<Reloads>) -> Self {
         let Server { gateway, listeners, admin, exposition, .. } = server;
         let (stop, stopping) = Stop::channel();
         let current = Current::new(gateway);
@@ -89,6 +90,7 @@ impl Serving {
         let connections = Arc::new(Connections {
             proxy: Arc::new(Proxy::new(current.clone(), in_flight.clone(), stopping)),
             current: current.clone(),
+            crew,
             limits: ConnectionLimits::default(),
             open: InFlight::default(),
         });
