@@ -1,7 +1,7 @@
 //! The client's side of a request that needs more than being passed on.
 //!
-//! Pingora moves bytes between client and upstream by itself, and asks us at few points only. [`Downstream`] stands where
-//! Pingora's own session to the client stood, does all that this does, and some things more:
+//! [`Downstream`] stands where Pingora's own session to the client stood, does all that this does, and some things more, for
+//! us and for Pingora's proxy, which asks us at few points only:
 //!
 //! - it hands over, as often as it is asked, a request body that has been read already (an MCP message is judged before
 //!   the upstream hears of the request; what goes there are the very bytes that were judged),
@@ -10,8 +10,9 @@
 //! - over HTTP/2, it gives up an answer that does not begin, go on or end in time (over HTTP/1.1 the connection does that:
 //!   [`limits::stream`](crate::limits::stream)), and waits so long, and no longer, for the rest of a body.
 //!
-//! Requests that need none of this never meet it. When a request is over, [`Slot::restore`] puts Pingora's session back,
-//! so that the connection can serve the next.
+//! Requests that need none of this never meet it, unless their upstream speaks HTTP/2: what Pingora's proxy is given, it does
+//! not give back. When a request is over, [`Slot::restore`] puts Pingora's session back, so that the connection can serve the
+//! next.
 
 use std::future::poll_fn;
 use std::sync::Arc;

@@ -8,7 +8,7 @@
 //!            target,                 phantomgate-     the crate                       credential,                   phantomgate-
 //!            route                   introspection)   phantomgate-mcp)                signing                       upstreams)
 //! ```
-//! [`proxy`] is that line, from Pingora's phases: [`admission::admit`] says who asks, [`mcp`] what for, where a route is an MCP
+//! [`proxy`] is that line: [`admission::admit`] says who asks, [`mcp`] what for, where a route is an MCP
 //! endpoint, and [`authorize::authorize`] whether they may. [`rejection`] maps every way out of it to an answer.
 //!
 //! # What always holds

@@ -11,8 +11,8 @@ use pingora::protocols::http::server::Session;
 use crate::answer::Answer;
 use crate::cross_origin::{self, CrossOrigin};
 
-/// How long a refused request's body is waited for.
-const BODY_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a body is waited for that nobody wants any more.
+pub const BODY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The largest body that is read for the id of a refused request: what Pingora keeps.
 const LARGEST_BODY: u64 = 64 * 1024;

@@ -19,6 +19,7 @@ mod clients;
 mod command_line;
 mod credentials;
 mod cross_origin;
+mod early_answers;
 mod edges;
 mod failure;
 mod harness;

@@ -1,28 +1,11 @@
 //! What is said to the next hop alone, and goes no further (RFC 9110 §7.6.1).
 
-use http::header::{
-    CONNECTION, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, HOST, HeaderName};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
 
 /// How many fields `Connection` may name. Nobody needs as many, and each is looked for.
 const MOST_NAMED: usize = 9;
-
-/// Fields that are always meant for us. `Upgrade` is among them: behind it is a tunnel, and nothing that passes through could
-/// be authorized any more.
-const OURS: [HeaderName; 10] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("http2-settings"),
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
 
 /// Takes out of `header` what is meant for us: what always is, and what `Connection` names.
 ///
@@ -32,12 +15,29 @@ pub(super) fn strip(header: &mut RequestHeader) -> Result<()> {
     for name in named(header)? {
         header.remove_header(&name);
     }
-    for name in &OURS {
-        if header.headers.contains_key(name) {
-            header.remove_header(name);
-        }
+    let ours: Vec<_> = header.headers.keys().filter(|name| is_ours(name)).cloned().collect();
+    for name in &ours {
+        header.remove_header(name);
     }
     Ok(())
+}
+
+/// Whether a field is always meant for us. `Upgrade` is: behind it is a tunnel, and nothing that passes through could be
+/// authorized any more.
+fn is_ours(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 fn named(header: &RequestHeader) -> Result<Vec<HeaderName>> {

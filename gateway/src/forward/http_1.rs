@@ -1,11 +1,10 @@
-//! ⑦–⑩ A request on its way to an upstream that speaks HTTP/1.1, and the answer on its way to the client.
+//! To upstreams that speak HTTP/1.1, in one place.
 //!
-//! Upstreams over HTTP/2 are Pingora's. To the others it would lead a request in two tasks' worth of state that talk over
-//! channels, with a third task to watch over each connection that waits for another request, and takes two thirds more
-//! processor time than this; docs/performance.md has the figures. What is written to the wire and read from it is Pingora's
-//! here, too: framing, limits, what makes a connection fit for another request.
+//! Pingora's proxy would lead a request in two halves that talk over channels, and have a task watch over each connection that
+//! waits for another request; docs/performance.md says what that costs. What is read and written is Pingora's here, too:
+//! framing, limits, and what makes a connection fit for another request.
 //!
-//! The client may be one over HTTP/2, and there may be a [`Downstream`](crate::downstream) in its place.
+//! The client may be one over HTTP/2, and there may be a [`Downstream`](crate::downstream) in the place of its session.
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -22,6 +21,7 @@ use tokio::task::unconstrained;
 
 use super::{hop_by_hop, pass_body, prepare_answer, prepare_request};
 use crate::context::RequestContext;
+use crate::respond::BODY_PATIENCE;
 use crate::stopping::Stopping;
 use crate::visit;
 
@@ -70,6 +70,8 @@ impl Http1 {
             let mut upstream = UpstreamSession::new(stream);
             match self.exchange(session, &mut upstream, context).await {
                 Ok(body) => {
+                    // The client is waited for, but not for ever, before it is asked for its next request.
+                    session.set_total_drain_timeout(Some(BODY_PATIENCE));
                     if let (Body::Sent, Some(visit)) = (body, &context.visit) {
                         upstream.respect_keepalive();
                         if let Some(stream) = upstream.reuse().await {

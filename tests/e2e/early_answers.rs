@@ -1,0 +1,135 @@
+//! Upstreams that answer before they have the whole request, and those that end in other ways than by its length.
+
+use e2e::{Given, World, within};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const BODY: &str = "0123456789";
+
+/// A gateway in front of an upstream that is played by hand, and a token.
+async fn world() -> (World, TcpListener, String) {
+    let mut given = Given::new().await;
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", upstream.local_addr().unwrap());
+    given.config["upstreams"]["upstream"]["endpoints"] = json!([endpoint]);
+    let world = given.start().await;
+    let token = world.valid_token();
+    (world, upstream, token)
+}
+
+async fn connection(upstream: &TcpListener) -> TcpStream {
+    within("a connection to the upstream", upstream.accept()).await.unwrap().0
+}
+
+/// Reads until `end` has come.
+async fn read_to(connection: &mut TcpStream, end: &str) -> String {
+    let mut received = Vec::new();
+    while !received.ends_with(end.as_bytes()) {
+        let count = within("more of the request", connection.read_buf(&mut received)).await.unwrap();
+        assert_ne!(count, 0, "{:?}", String::from_utf8_lossy(&received));
+    }
+    String::from_utf8(received).unwrap()
+}
+
+fn head(method: &str, token: &str, length: usize) -> String {
+    format!("{method} /mcp HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n")
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_wait_for_the_body_reaches_the_client_at_once() {
+    let (world, upstream, token) = world().await;
+    let mut client = world.raw().await;
+
+    client.send(head("POST", &token, 2 * BODY.len()) + BODY).await;
+    let mut server = connection(&upstream).await;
+    read_to(&mut server, BODY).await;
+    server.write_all(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nno!").await.unwrap();
+
+    let answer = client.response().await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.body.as_str()), (413, "no!"));
+
+    // The upstream takes the rest all the same; then both connections serve the next request.
+    client.send(BODY).await;
+    read_to(&mut server, BODY).await;
+    client.send(head("GET", &token, 0)).await;
+    read_to(&mut server, "\r\n\r\n").await;
+    server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+    client.response().await.unwrap().assert_status(200);
+}
+
+#[tokio::test]
+async fn an_upstream_that_answers_and_is_gone_is_heard() {
+    let (world, upstream, token) = world().await;
+    let mut client = world.raw().await;
+
+    client.send(head("POST", &token, 3 * BODY.len()) + BODY).await;
+    let mut server = connection(&upstream).await;
+    read_to(&mut server, BODY).await;
+    server
+        .write_all(b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nno!")
+        .await
+        .unwrap();
+    drop(server);
+
+    let answer = client.response().await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.body.as_str()), (413, "no!"));
+    client.send(BODY).await;
+    client.send(BODY).await;
+    client.send(head("GET", &token, 0)).await;
+    let mut server = connection(&upstream).await;
+    read_to(&mut server, "\r\n\r\n").await;
+    server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+    client.response().await.unwrap().assert_status(200);
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_with_its_connection_does_not_end_the_clients() {
+    let (world, upstream, token) = world().await;
+    let mut client = world.raw().await;
+
+    for _ in 0..2 {
+        client.send(head("GET", &token, 0)).await;
+        let mut server = connection(&upstream).await;
+        read_to(&mut server, "\r\n\r\n").await;
+        server.write_all(b"HTTP/1.0 200 OK\r\n\r\nall there is").await.unwrap();
+        drop(server);
+
+        let answer = client.response().await.unwrap();
+        assert_eq!(answer.assert_status(200).body, "all there is");
+        assert_eq!(answer.header("transfer-encoding"), "chunked");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_not_made_whole() {
+    let (world, upstream, token) = world().await;
+    let mut client = world.raw().await;
+
+    client.send(head("GET", &token, 0)).await;
+    let mut server = connection(&upstream).await;
+    read_to(&mut server, "\r\n\r\n").await;
+    server.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n").await.unwrap();
+    drop(server);
+
+    assert!(client.response().await.is_none(), "its end must not be told");
+}
+
+#[tokio::test]
+async fn nobody_gets_a_connection_on_which_more_came_than_was_asked_for() {
+    let (world, upstream, token) = world().await;
+    let mut client = world.raw().await;
+
+    client.send(head("GET", &token, 0)).await;
+    let mut server = connection(&upstream).await;
+    read_to(&mut server, "\r\n\r\n").await;
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    server.write_all(format!("{answer}HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged").as_bytes()).await.unwrap();
+    assert_eq!(client.response().await.unwrap().body, "ok");
+
+    client.send(head("GET", &token, 0)).await;
+    let mut another = connection(&upstream).await;
+    read_to(&mut another, "\r\n\r\n").await;
+    another.write_all(answer.as_bytes()).await.unwrap();
+    assert_eq!(client.response().await.unwrap().body, "ok");
+}
