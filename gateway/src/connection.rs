@@ -89,7 +89,7 @@ impl Served {
     /// Request after request over HTTP/1.1.
     async fn http_1(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
         loop {
-            let mut session = HttpSession::new_http1(stream);
+            let mut session = Box::new(HttpSession::new_http1(stream));
             // For ever: the stream itself ends waits for a request. Where the listener has stopped there is no other one.
             session.set_keepalive((!*shutdown.borrow()).then_some(0));
             let Some(reusable) = self.request(session, shutdown).await else { return };
@@ -97,7 +97,7 @@ impl Served {
         }
     }
 
-    async fn request(&self, mut session: HttpSession, shutdown: &ShutdownWatch) -> Option<ReusableHttpStream> {
+    async fn request(&self, mut session: Box<HttpSession>, shutdown: &ShutdownWatch) -> Option<ReusableHttpStream> {
         if let Some(stream) = session.stream().and_then(WatchedStream::of) {
             stream.awaits_request();
         }
@@ -118,7 +118,7 @@ impl HttpServerApp for Served {
         session: HttpSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        self.request(session, shutdown).await;
+        self.request(Box::new(session), shutdown).await;
         None // the connection goes on by itself
     }
 

@@ -7,7 +7,11 @@ mod hop_by_hop;
 mod http_1;
 mod http_2;
 
+use std::future::pending;
+
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use http::header;
 use phantomgate_introspection::Ended;
 use phantomgate_upstreams::Visit;
@@ -114,19 +118,13 @@ fn prepare_answer(
 }
 
 /// Resolves when the token that `grant` was given for has ended; never where there is no token.
-fn end_of_token(session: &HttpSession, grant: &Grant) -> impl Future<Output = Ended> + Send + use<> {
+fn end_of_token(session: &HttpSession, grant: &Grant) -> BoxFuture<'static, Ended> {
     let token = credential::from(session.req_header()).ok();
-    let watch = match (&grant.route().protection, grant.token(), token) {
+    match (&grant.route().protection, grant.token(), token) {
         (Some(protection), Some(known), Some(token)) => {
-            Some(protection.introspector.watch(token, known.clone(), protection.accepts))
+            protection.introspector.watch(token, known.clone(), protection.accepts).boxed()
         }
-        _ => None,
-    };
-    async {
-        match watch {
-            Some(watch) => watch.await,
-            None => std::future::pending().await,
-        }
+        _ => pending().boxed(),
     }
 }
 

@@ -194,7 +194,8 @@ impl Service {
                         let service = self.clone();
                         // From here on it belongs to another runtime.
                         let Ok(stream) = stream.into_std() else { continue };
-                        self.connections.crew.give(async move {
+                        self.connections.crew.give(|given| async move {
+                            let _given = given;
                             if let Ok(stream) = tokio::net::TcpStream::from_std(stream) {
                                 service.serve(Socket::new(stream, client), client, entered).await;
                             }

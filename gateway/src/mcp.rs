@@ -219,7 +219,7 @@ impl McpRequest {
     pub fn stream_end(
         &self,
         method: &Method,
-        token_ended: impl Future<Output = Ended> + Send + 'static,
+        token_ended: BoxFuture<'static, Ended>,
         stopping: Stopping,
     ) -> BoxFuture<'static, Bytes> {
         let listens = |message: &Message| message.method() == Some(SUBSCRIBE);

@@ -55,7 +55,7 @@ impl Proxy {
     }
 
     /// Serves the next request of `session`. Gives its connection, where that can serve another.
-    pub async fn serve(&self, mut session: HttpSession, shutdown: &ShutdownWatch) -> Option<ReusableHttpStream> {
+    pub async fn serve(&self, mut session: Box<HttpSession>, shutdown: &ShutdownWatch) -> Option<ReusableHttpStream> {
         if !read_head(&mut session).await {
             return None;
         }
@@ -225,7 +225,11 @@ pub(crate) async fn fail(session: &mut HttpSession, context: &mut RequestContext
 
 /// Ends the request, and leaves its record. Gives its connection where that can serve another: nothing went wrong, or it did
 /// after we had finished the answer.
-async fn end(mut session: HttpSession, mut context: Box<RequestContext>, is_good: bool) -> Option<ReusableHttpStream> {
+async fn end(
+    mut session: Box<HttpSession>,
+    mut context: Box<RequestContext>,
+    is_good: bool,
+) -> Option<ReusableHttpStream> {
     let is_finished = context.slot.take().is_some_and(|slot| slot.restore(&mut session));
     if let Some(response) = respond::sent(&session) {
         context.answered(response.status.as_u16());
@@ -234,12 +238,12 @@ async fn end(mut session: HttpSession, mut context: Box<RequestContext>, is_good
     if !is_good && !is_finished {
         return None;
     }
-    match session {
+    match *session {
         HttpSession::H1(mut session) => {
             session.finish_body().await.ok()?;
             session.reuse().await.ok().flatten()
         }
-        _ => Box::pin(session.finish()).await.ok().flatten(),
+        session => Box::pin(session.finish()).await.ok().flatten(),
     }
 }
 

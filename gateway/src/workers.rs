@@ -32,8 +32,8 @@ struct Worker {
     connections: AtomicUsize,
 }
 
-/// A connection that a thread has.
-struct Given {
+/// A connection that a thread has, until this is dropped.
+pub struct Given {
     crew: Crew,
     to: usize,
 }
@@ -84,16 +84,12 @@ fn work(mut ending: watch::Receiver<bool>, alive: Sender<()>) -> io::Result<Work
 }
 
 impl Crew {
-    /// Gives a connection to the thread that has the fewest; `serve` is its way to the end.
-    pub fn give(&self, serve: impl Future<Output = ()> + Send + 'static) {
+    /// Gives a connection to the thread that has the fewest. What `serve` makes is its way to the end, and keeps what it gets.
+    pub fn give<F: Future<Output = ()> + Send + 'static>(&self, serve: impl FnOnce(Given) -> F) {
         let least = self.0.iter().enumerate().min_by_key(|(_, worker)| worker.connections.load(Ordering::Relaxed));
         let Some((to, worker)) = least else { return };
         worker.connections.fetch_add(1, Ordering::Relaxed);
-        let given = Given { crew: self.clone(), to };
-        worker.runtime.spawn(async move {
-            let _given = given;
-            serve.await;
-        });
+        worker.runtime.spawn(serve(Given { crew: self.clone(), to }));
     }
 }
 
@@ -122,11 +118,12 @@ mod tests {
         let goes_on = Arc::new(Semaphore::new(0));
         for _ in 0..threads * 3 {
             let (seen, goes_on) = (seen.clone(), goes_on.clone());
-            workers.crew().give(async move {
+            workers.crew().give(|given| async move {
                 let first = thread::current().id();
                 goes_on.acquire().await.unwrap().forget();
                 assert_eq!(thread::current().id(), first);
                 seen.send(first).unwrap();
+                drop(given);
             });
         }
         goes_on.add_permits(threads * 3);
@@ -149,8 +146,8 @@ mod tests {
         let workers = Workers::start().unwrap();
         let (dropped, drops) = mpsc::channel();
         let served = Served(dropped);
-        workers.crew().give(async move {
-            let _served = served;
+        workers.crew().give(|given| async move {
+            let _served = (served, given);
             std::future::pending().await
         });
         workers.end_within(Duration::from_secs(60));
