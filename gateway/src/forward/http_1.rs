@@ -118,14 +118,15 @@ impl Http1 {
         upstream.write_timeout = context.visit.as_ref().map(|visit| visit.upstream().config().timeouts.idle_stream);
         upstream.write_request_header(Box::new(head)).await.map_err(Error::into_up)?;
 
-        let mut body = Body::Sent;
+        let mut body = Body::Open;
+        let mut beginning = None;
         if has_body {
-            body = Body::Open;
-            // What is read from now on can be sent again.
+            // What is read from now on can be sent again, and what was read before comes first.
             session.enable_retry_buffering();
-            if let Some(beginning) = session.get_retry_buffer() {
-                body.send(Some(beginning), session, upstream, context).await?;
-            }
+            beginning = session.get_retry_buffer();
+        }
+        if beginning.is_some() || !has_body {
+            body.send(beginning, session, upstream, context).await?;
         }
         let mut is_answered = false;
         while !is_answered || matches!(body, Body::Open) {
