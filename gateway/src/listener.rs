@@ -1,4 +1,4 @@
-//! ① Listening: an address, and its connections until each is handed to Pingora.
+//! ① Listening: an address, and its connections until it is known what each speaks.
 //!
 //! Connections are accepted here and not by a service of Pingora's: that one binds late and panics when it cannot, keeps
 //! the TLS it began with, and gives a client a minute for its handshake. Each listener is started and stopped by itself,

@@ -1,4 +1,4 @@
-//! ⑦ A request at its upstream: Pingora's side of [`Visit`].
+//! ⑦ A request at its upstream: what is said to its [`Visit`], and what that says of errors.
 
 use std::borrow::Cow;
 

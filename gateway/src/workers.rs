@@ -8,9 +8,9 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, available_parallelism};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
@@ -58,11 +58,7 @@ impl Workers {
     /// Gives up what is still being served, and waits for the threads to end.
     pub fn end_within(self, patience: Duration) {
         self.end.send_replace(true);
-        let over = Instant::now() + patience;
-        while self.ended.recv_timeout(over.saturating_duration_since(Instant::now()))
-            != Err(RecvTimeoutError::Disconnected)
-            && Instant::now() < over
-        {}
+        let _ = self.ended.recv_timeout(patience); // nothing is ever sent
     }
 }
 
