@@ -4,13 +4,14 @@
 //! over, with all that it knows: token caches, revocations, sessions, connections to upstreams. A request runs to its end on
 //! the configuration it began with.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use phantomgate_introspection::{BuildError, Introspector, NumericDate};
+use phantomgate_introspection::{BuildError, Introspector, NumericDate, ScopeSet};
 use phantomgate_upstreams::Upstream;
 
 use crate::audit::{Audit, AuditError};
@@ -169,6 +170,8 @@ impl Gateway {
             authorization_servers: &authorization_servers,
             upstreams: &upstreams,
             signed_keys: HashMap::new(),
+            audiences: HashSet::new(),
+            scopes: HashSet::new(),
         };
         let all_routes: Vec<_> = config.routes.iter().map(|route| parts.route(route)).collect::<Result<_, _>>()?;
         let signed_keys = parts.signed_keys;
@@ -298,6 +301,9 @@ struct Parts<'a> {
     /// Of each upstream.
     sessions: &'a [Arc<Sessions>],
     signed_keys: HashMap<SignedConfig, CredentialKey>,
+    /// What many routes say alike they share: then it is likely to be near the processor when one of them is asked for.
+    audiences: HashSet<Arc<[String]>>,
+    scopes: HashSet<ScopeSet>,
 }
 
 impl Parts<'_> {
@@ -315,7 +321,7 @@ impl Parts<'_> {
             rewrite: route.rewrite.clone(),
             upstream: upstream.clone(),
             protection,
-            mcp,
+            mcp: mcp.map(Box::new),
             limits: RouteLimits::new(&route.name, &route.limits, before.map(|(_, before)| &before.limits)),
             counters: RequestCounters::new(&route.name),
         }))
@@ -374,11 +380,11 @@ impl Parts<'_> {
         };
         Ok(Protection {
             resource: protection.resource.clone(),
-            audiences: protection.audiences.clone(),
+            audiences: shared(&mut self.audiences, protection.audiences.as_slice().into()),
             authorization_server: server.issuer.to_string(),
             introspector: introspector.clone(),
             accepts: protection.accepts,
-            scopes: protection.scopes.clone(),
+            scopes: shared(&mut self.scopes, protection.scopes.clone()),
             scopes_supported,
             publishes_authorization_server: mcp.is_some_and(|mcp| mcp.authorization_server_metadata),
             scope_hierarchy: protection.scope_hierarchy.clone(),
@@ -428,6 +434,13 @@ impl Parts<'_> {
         });
         before.unwrap_or_else(CredentialKey::unused)
     }
+}
+
+/// What equals `value` in `all`, which it is put into if there is nothing.
+fn shared<T: Clone + Eq + Hash>(all: &mut HashSet<T>, value: T) -> T {
+    let shared = all.get(&value).cloned().unwrap_or(value);
+    all.insert(shared.clone());
+    shared
 }
 
 /// Whether two routes are written alike. What they refer to may have moved in the configuration.

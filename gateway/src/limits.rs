@@ -48,6 +48,7 @@ const ONE: NonZeroU32 = NonZeroU32::MIN;
 type Token = CachedToken<DerivedCredentials>;
 
 /// The limits of a route, and what of them is in use.
+#[repr(C)]
 pub struct RouteLimits {
     config: RouteLimitsConfig,
     rates: Vec<RouteRate>,

@@ -275,7 +275,7 @@ impl Visibility for Caller {
     fn is_visible(&self, kind: ListKind, name: &str) -> bool {
         let granted = granted(&self.route, self.token.as_deref());
         let shows = |mcp: &McpEndpoint| mcp.policy.shows(kind, name, granted, mcp.lists == Lists::Obtainable);
-        self.route.mcp.as_ref().is_some_and(shows)
+        self.route.mcp.as_deref().is_some_and(shows)
     }
 }
 

@@ -20,49 +20,54 @@ use crate::upstream_credential::{CredentialSource, DerivedCredentials};
 pub use table::RouteTable;
 
 /// One route, with all that it needs to serve a request.
+///
+/// Where there are many, hardly any of it is near the processor when a request comes: what each request looks at lies together,
+/// here and in [`Protection`] and [`RouteLimits`], and what few do comes last.
+#[repr(C)]
 pub struct Route {
     /// Its name in the audit.
     pub name: Arc<str>,
-    /// The requests it is for.
-    pub matches: RequestMatch,
-    /// What stands in place of the matched path at the upstream, exact where that is; the path stays when there is nothing.
-    pub rewrite: Option<PathPattern>,
     /// Where its requests go.
     pub upstream: Arc<Upstream>,
+    /// What makes it an MCP endpoint, if it is one.
+    pub mcp: Option<Box<McpEndpoint>>,
+    /// What stands in place of the matched path at the upstream, exact where that is; the path stays when there is nothing.
+    pub rewrite: Option<PathPattern>,
     /// Who may pass; without it, anybody.
     pub protection: Option<Protection>,
-    /// What makes it an MCP endpoint, if it is one.
-    pub mcp: Option<McpEndpoint>,
     /// What its requests may take.
     pub limits: RouteLimits,
     /// Counts its requests.
     pub counters: RequestCounters,
+    /// The requests it is for.
+    pub matches: RequestMatch,
 }
 
 /// What a protected route asks for, and what its upstream gets.
+#[repr(C)]
 pub struct Protection {
-    /// The audience a token must carry.
-    pub resource: ResourceIdentifier,
-    /// Further audiences that will do in its place.
-    pub audiences: Vec<String>,
-    /// The issuer of the tokens.
-    pub authorization_server: String,
     /// Knows the tokens.
     pub introspector: Introspector<DerivedCredentials>,
     /// Which tokens are looked at.
     pub accepts: Accepts,
+    /// The audience a token must carry.
+    pub resource: ResourceIdentifier,
+    /// Further audiences that will do in its place.
+    pub audiences: Arc<[String]>,
     /// What a token must have been granted.
     pub scopes: ScopeSet,
-    /// That, and all that any rule about a message asks for.
-    pub scopes_supported: ScopeSet,
-    /// Whether the authorization server's metadata is answered for here too.
-    pub publishes_authorization_server: bool,
     /// Which scopes include others.
     pub scope_hierarchy: ScopeHierarchy,
-    /// What a client without a token is told to ask for.
-    pub challenge_scopes: ScopeSet,
     /// What the upstream gets in place of the token; without it, nothing.
     pub credential: Option<CredentialSource>,
+    /// The issuer of the tokens.
+    pub authorization_server: String,
+    /// What a token must have been granted, and all that any rule about a message asks for.
+    pub scopes_supported: ScopeSet,
+    /// What a client without a token is told to ask for.
+    pub challenge_scopes: ScopeSet,
+    /// Whether the authorization server's metadata is answered for here too.
+    pub publishes_authorization_server: bool,
 }
 
 #[cfg(test)]

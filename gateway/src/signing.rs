@@ -217,7 +217,7 @@ mod tests {
             subject: Some("john".into()),
             client_id: Some("agent".into()),
             scope: ScopeSet::from_granted("users:read"),
-            audience: vec!["https://mcp.example.com/mcp".into()],
+            audience: ["https://mcp.example.com/mcp".into()].into(),
             expires_at: Some(NumericDate::from_seconds(1_000_100)),
             ..ActiveToken::default()
         }

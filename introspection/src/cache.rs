@@ -21,24 +21,28 @@ use crate::clock::NumericDate;
 use crate::config::CacheConfig;
 use crate::response::{ActiveToken, Inactive};
 use crate::revocation::{Generation, Ledger, Mark};
+use crate::shared::Shared;
 use crate::token::{BuildDigestHasher, TokenDigest};
 
 /// An active token, what the authorization server said of it, and what the caller derived from that.
 ///
 /// `D` is the caller's: whatever it makes from the answer (a signed JWT, say) is put there and ends with the entry.
+///
+/// Where many are known, hardly any of it is near the processor when one of them comes: what each request looks at lies together.
 #[derive(Debug)]
+#[repr(C)]
 pub struct CachedToken<D> {
-    digest: TokenDigest,
-    active: ActiveToken,
+    /// The generation of revocations that it is known to have outlived.
+    generation: AtomicU64,
     answered_at: NumericDate,
     /// The first second at which the entry is no answer any more.
     live_until: NumericDate,
+    derived: D,
+    active: ActiveToken,
+    digest: TokenDigest,
     /// The first second at which it cannot stand in either.
     usable_until: NumericDate,
-    /// The generation of revocations that it is known to have outlived.
-    generation: AtomicU64,
     refreshing: AtomicBool,
-    derived: D,
 }
 
 impl<D> CachedToken<D> {
@@ -98,6 +102,7 @@ pub(crate) struct TokenCache<D> {
     active: Cache<TokenDigest, Arc<CachedToken<D>>, BuildDigestHasher>,
     inactive: Cache<TokenDigest, Inactive, BuildDigestHasher>,
     ledger: Arc<Ledger>,
+    shared: Shared,
     max_entries: u64,
     max_ttl: Duration,
     stale_if_error: Duration,
@@ -135,6 +140,7 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
                 .time_to_live(config.negative_ttl)
                 .build_with_hasher(BuildDigestHasher::default()),
             ledger,
+            shared: Shared::default(),
             max_entries: config.max_entries,
             max_ttl: config.max_ttl,
             stale_if_error: config.stale_if_error,
@@ -176,10 +182,11 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
     pub(crate) fn put(
         &self,
         digest: TokenDigest,
-        active: ActiveToken,
+        mut active: ActiveToken,
         asked_in: Generation,
         now: NumericDate,
     ) -> Arc<CachedToken<D>> {
+        self.shared.share(&mut active);
         let until = |end: NumericDate| active.expires_at.map_or(end, |expiry| expiry.min(end));
         let token = Arc::new(CachedToken {
             digest,
@@ -393,7 +400,7 @@ mod tests {
                 client_id: Some("3d9e1c3a-6c1b-4f0e-9f6e-2d6f5d9b7a11".into()),
                 session_id: Some(format!("session-{number:028}")),
                 scope: crate::ScopeSet::from_granted("mcp:read mcp:write"),
-                audience: vec!["https://mcp.example.com/mcp".into()],
+                audience: ["https://mcp.example.com/mcp".into()].into(),
                 expires_at: Some(now.after(Duration::from_secs(3_600))),
                 ..ActiveToken::default()
             };

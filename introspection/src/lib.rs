@@ -42,6 +42,7 @@ pub mod response;
 mod revocation;
 pub mod scope;
 pub mod secret;
+mod shared;
 #[cfg(test)]
 mod testing;
 pub mod token;

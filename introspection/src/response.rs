@@ -29,21 +29,25 @@ pub enum Introspection {
     Inactive(Inactive),
 }
 
-/// What an authorization server says of a token that is active.
+/// What an authorization server says of a token that is active. What each request looks at comes first.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[repr(C)]
 pub struct ActiveToken {
+    /// `exp`; in the future at the time of the answer.
+    pub expires_at: Option<NumericDate>,
+    /// `aud`; empty when the server names none.
+    pub audience: Arc<[String]>,
+    /// What was granted.
+    pub scope: ScopeSet,
     /// `sub`, or `username` where there is no `sub`.
     pub subject: Option<Arc<str>>,
     /// `client_id`, or what some servers call it.
     pub client_id: Option<Arc<str>>,
+    /// `cnf` with `x5t#S256` alone: SHA-256 over the certificate that who sends it must have shown (RFC 8705 §3.1). None: whoever
+    /// has the token may use it.
+    pub certificate: Option<[u8; 32]>,
     /// `sid`: the person's session at the authorization server.
     pub session_id: Option<String>,
-    /// What was granted.
-    pub scope: ScopeSet,
-    /// `aud`; empty when the server names none.
-    pub audience: Vec<String>,
-    /// `exp`; in the future at the time of the answer.
-    pub expires_at: Option<NumericDate>,
     /// `iat`.
     pub issued_at: Option<NumericDate>,
     /// `auth_time`: when the person last signed in (RFC 9068 §2.2.1).
@@ -52,9 +56,6 @@ pub struct ActiveToken {
     pub acr: Option<String>,
     /// `amr`: by what means (RFC 9068 §2.2.1).
     pub amr: Vec<String>,
-    /// `cnf` with `x5t#S256` alone: SHA-256 over the certificate that who sends it must have shown (RFC 8705 §3.1). None: whoever
-    /// has the token may use it.
-    pub certificate: Option<[u8; 32]>,
     /// The claims that [`Config::claims`] asks to keep, by the names given there.
     pub claims: Vec<(String, Value)>,
     /// The JWT access token that the server gave in place of the opaque one ([`ResponseForm::Jwt`]), as the value of an
@@ -145,7 +146,7 @@ impl Reader {
             client_id: first_text(claims, spelling::CLIENT)?.map(Into::into),
             session_id: claims.text("sid")?,
             scope: self.scope(claims)?,
-            audience: self.audience(claims)?,
+            audience: self.audience(claims)?.into(),
             expires_at,
             // Of no use but to a JWT, whose verification has looked at it.
             issued_at: claims.date("iat").unwrap_or_default(),
@@ -295,7 +296,7 @@ mod tests {
         assert_eq!(token.subject.as_deref(), Some("Z5O3upPC88QrAjx00dis"));
         assert_eq!(token.client_id.as_deref(), Some("l238j323ds-23ij4"));
         assert_eq!(token.scope.to_string(), "read write dolphin");
-        assert_eq!(token.audience, ["https://protected.example.net/resource"]);
+        assert_eq!(*token.audience, ["https://protected.example.net/resource"]);
         assert_eq!(token.expires_at, Some(NumericDate::from_seconds(1_419_356_238)));
     }
 
@@ -337,7 +338,7 @@ mod tests {
         assert_eq!(token.scope.to_string(), "a b");
         assert_eq!(token.client_id.as_deref(), Some("agent"));
         assert_eq!(token.subject.as_deref(), Some("jdoe"));
-        assert_eq!(token.audience, ["x", "y"]);
+        assert_eq!(*token.audience, ["x", "y"]);
         for (name, value) in [("client_id", "\"c\""), ("appid", "\"c\""), ("cid", "\"c\"")] {
             let token = active(&format!(r#"{{"active":true,"{name}":{value}}}"#));
             assert_eq!(token.client_id.as_deref(), Some("c"), "{name}");
@@ -414,10 +415,10 @@ mod tests {
     #[test]
     fn cognito_names_the_client_where_others_name_the_audience() {
         let body = r#"{"active":true,"token_use":"access","client_id":"pool-client"}"#;
-        assert_eq!(active_at(Vendor::Cognito, body).audience, ["pool-client"]);
-        assert_eq!(active(body).audience, [""; 0]);
+        assert_eq!(*active_at(Vendor::Cognito, body).audience, ["pool-client"]);
+        assert_eq!(*active(body).audience, [""; 0]);
         let bound = r#"{"active":true,"token_use":"access","client_id":"pool-client","aud":"https://api.example"}"#;
-        assert_eq!(active_at(Vendor::Cognito, bound).audience, ["https://api.example"]);
+        assert_eq!(*active_at(Vendor::Cognito, bound).audience, ["https://api.example"]);
         let id_token = r#"{"active":true,"token_use":"id","aud":"pool-client"}"#;
         assert_eq!(inactive_at(Vendor::Cognito, id_token), Inactive::NotAnAccessToken);
     }
@@ -435,7 +436,7 @@ mod tests {
             "aud":["https://mcp.example.test/mcp"]}"#;
         let token = active_at(Vendor::DjangoOauthToolkit, body);
         assert_eq!(token.subject.as_deref(), Some("alice"));
-        assert_eq!(token.audience, ["https://mcp.example.test/mcp"]);
+        assert_eq!(*token.audience, ["https://mcp.example.test/mcp"]);
     }
 
     #[test]

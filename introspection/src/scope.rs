@@ -44,7 +44,7 @@ impl fmt::Debug for Scope {
 }
 
 /// A set of scopes; its `Display` is the space-separated form of the wire. Cheap to clone.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct ScopeSet(Arc<[Scope]>);
 
 impl ScopeSet {

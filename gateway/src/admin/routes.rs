@@ -89,7 +89,7 @@ impl ProtectionView {
         let accepts = [("opaque", protection.accepts.opaque), ("jwt", protection.accepts.jwt)];
         Self {
             resource: protection.resource.as_str().to_owned(),
-            audiences: protection.audiences.clone(),
+            audiences: protection.audiences.to_vec(),
             authorization_server: protection.authorization_server.clone(),
             scopes: protection.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
             accepts: accepts.into_iter().filter(|(_, taken)| *taken).map(|(form, _)| form).collect(),

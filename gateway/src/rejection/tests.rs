@@ -12,7 +12,7 @@ fn protection() -> Protection {
     let issuer = Issuer::parse("https://login.example.com").unwrap();
     Protection {
         resource: "https://mcp.example.com/mcp".parse().unwrap(),
-        audiences: Vec::new(),
+        audiences: [].into(),
         authorization_server: issuer.to_string(),
         introspector: Introspector::new(&Config::new(issuer)).unwrap(),
         accepts: Accepts::default(),
