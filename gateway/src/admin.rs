@@ -226,5 +226,5 @@ async fn exposition(State(operations): State<Arc<Operations>>) -> Response {
     if let Some(tracing) = &gateway.tracing {
         tracing.report();
     }
-    ([(header::CONTENT_TYPE, METRICS)], exposition.render()).into_response()
+    ([(header::CONTENT_TYPE, METRICS)], exposition.render(operations.in_flight.count())).into_response()
 }

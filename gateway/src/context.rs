@@ -19,7 +19,7 @@ use crate::gateway::Gateway;
 use crate::limits::Held;
 use crate::listener::ClientCertificate;
 use crate::mcp::McpRequest;
-use crate::metrics::{OpenStream, RequestCounters, requests_in_flight};
+use crate::metrics::{OpenStream, RequestCounters};
 use crate::rejection::Rejection;
 use crate::route::Route;
 use crate::stopwatch::{Stage, Stopwatch};
@@ -234,8 +234,7 @@ impl Drop for RequestContext {
         let (decision, reason) = outcome;
         let counters = self.route.as_ref().map(|route| &route.counters);
         let counters = counters.unwrap_or_else(|| RequestCounters::without_route());
-        counters.count(decision, reason);
-        counters.answered(self.status, &latency);
+        counters.count(decision, reason, self.status, &latency);
     }
 }
 
@@ -268,7 +267,6 @@ pub struct InFlight(Arc<Counter>);
 #[derive(Default)]
 struct Counter {
     count: AtomicUsize,
-    gauge: Option<metrics::Gauge>,
     idle: Notify,
 }
 
@@ -276,17 +274,9 @@ struct Counter {
 pub struct UnderWay(Arc<Counter>);
 
 impl InFlight {
-    /// Counts requests, for `/metrics` too.
-    pub fn requests() -> Self {
-        Self(Arc::new(Counter { gauge: Some(requests_in_flight()), ..Counter::default() }))
-    }
-
     /// One more, until what is returned is dropped.
     pub fn enter(&self) -> UnderWay {
         self.0.count.fetch_add(1, Ordering::AcqRel);
-        if let Some(gauge) = &self.0.gauge {
-            gauge.increment(1.0);
-        }
         UnderWay(self.0.clone())
     }
 
@@ -309,9 +299,6 @@ impl InFlight {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        if let Some(gauge) = &self.0.gauge {
-            gauge.decrement(1.0);
-        }
         if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.idle.notify_waiters();
         }

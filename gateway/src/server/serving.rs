@@ -74,7 +74,7 @@ impl Serving {
         if let Some(exposition) = exposition.clone() {
             background.add(async move { exposition.keep_summed_up().await });
         }
-        let in_flight = InFlight::requests();
+        let in_flight = InFlight::default();
         let subject = Subject {
             current: current.clone(),
             exposition,
