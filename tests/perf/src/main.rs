@@ -7,6 +7,7 @@
 //! | [`scale`] | many routes, tokens, rules and endpoints |
 //! | [`streams`] | event streams that say nothing |
 //! | [`soak`] | everything at once, for long |
+//! | [`train`] | all of it for a moment, for a build that is laid out by what it sees |
 //! | [`authorization_server`], [`upstream`], [`event_streams`] | what stands around a proxy under load |
 //! | [`world`] | phantomgate among them, for the commands that look at it alone |
 //! | [`load`], [`requests`] | wrk and h2load; what they cannot send |
@@ -40,6 +41,7 @@ mod soak;
 mod statistics;
 mod streams;
 mod template;
+mod train;
 mod upstream;
 mod world;
 
@@ -72,6 +74,8 @@ enum Command {
     Streams(streams::Arguments),
     /// Whether what is held grows in a long run of everything at once
     Soak(soak::Arguments),
+    /// Have a program do its work for two minutes and measure nothing: for packaging/build
+    Train(train::Arguments),
 }
 
 #[derive(Args)]
@@ -101,5 +105,6 @@ async fn run(arguments: CommandLine) -> ExitCode {
         Some(Command::Scale(arguments)) => scale::run(&arguments).await,
         Some(Command::Streams(arguments)) => streams::run(&arguments).await,
         Some(Command::Soak(arguments)) => soak::run(&arguments).await,
+        Some(Command::Train(arguments)) => train::run(&arguments).await,
     }
 }

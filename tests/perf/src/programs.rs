@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// A program that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Program {
-    /// phantomgate, built with the profile `dist`; `PHANTOMGATE_BIN` names another
+    /// phantomgate as it ships; `PHANTOMGATE_BIN` names another
     Phantomgate,
     /// The floor, built the same way; `PLAIN_PINGORA_BIN` names another
     PlainPingora,
@@ -24,8 +24,8 @@ impl Program {
     pub(crate) fn path(self) -> PathBuf {
         let built = |variable: &str, path: &str| std::env::var_os(variable).map_or_else(|| path.into(), PathBuf::from);
         match self {
-            Self::Phantomgate => built("PHANTOMGATE_BIN", "target/dist/phantomgate"),
-            Self::PlainPingora => built("PLAIN_PINGORA_BIN", "target/dist/plain-pingora"),
+            Self::Phantomgate => built("PHANTOMGATE_BIN", "target/shipped/phantomgate"),
+            Self::PlainPingora => built("PLAIN_PINGORA_BIN", "target/shipped/plain-pingora"),
             Self::Nginx => "nginx".into(),
             Self::Envoy => "target/perf/python/envoy".into(),
             Self::Traefik => "target/perf/python/traefik".into(),

@@ -109,24 +109,9 @@ type Counts = Arc<std::sync::Mutex<BTreeMap<&'static str, BTreeMap<u16, usize>>>
 pub(crate) async fn run(arguments: &Arguments) -> ExitCode {
     raise_descriptors();
     let time = Duration::from_secs(arguments.minutes * 60);
-    // What is sent with a token of its own, and as much again for a clock that is not exact.
-    let cold = usize::try_from(2 * time.as_secs() * u64::from(COLD.rate + INACTIVE.rate)).unwrap();
-    let world = World::start(KNOWN + cold, 1).await;
-    let (source, endpoint) = (EventSource::start(Some(Duration::from_millis(500))), Endpoint::start().await);
-    let configuration = configuration(&world, &source, &endpoint);
-    let gateway = world.gateway("gateway", &configuration).await;
+    let mut soak = Soak::start(time).await;
     let mut watch = Watch::new();
-    let watching = watch.begin(&[gateway.processes(), world.upstream.processes()]);
-    let mut soak = Soak {
-        gateway,
-        configuration,
-        audit: world.directory().join("gateway/audit.jsonl"),
-        endpoint,
-        counts: Counts::default(),
-        next: Arc::new(AtomicUsize::new(KNOWN)),
-        started: Instant::now(),
-        samples: Vec::new(),
-    };
+    let watching = watch.begin(&[soak.gateway.processes(), soak.world.upstream.processes()]);
     soak.load(time.mul_f64(FIRST_PART)).await;
     let first = soak.at_rest().await;
     soak.load(time.mul_f64(1.0 - FIRST_PART)).await;
@@ -152,10 +137,19 @@ pub(crate) async fn run(arguments: &Arguments) -> ExitCode {
     Findings { name: "soak", text, failures }.conclude(arguments.write)
 }
 
+/// Everything at once for so long, of which nothing is said.
+pub(crate) async fn exercise(time: Duration) {
+    Soak::start(time).await.load(time).await;
+}
+
 struct Soak {
     gateway: Gateway,
+    world: World,
     configuration: Value,
     audit: std::path::PathBuf,
+    /// Where event streams come from.
+    _source: EventSource,
+    /// The one that dies and comes back.
     endpoint: Endpoint,
     counts: Counts,
     /// The number of the next token that nobody has seen.
@@ -165,6 +159,27 @@ struct Soak {
 }
 
 impl Soak {
+    /// A gateway, and all it needs for so long.
+    async fn start(time: Duration) -> Self {
+        // What is sent with a token of its own, and as much again for a clock that is not exact.
+        let cold = usize::try_from(2 * time.as_secs() * u64::from(COLD.rate + INACTIVE.rate)).unwrap();
+        let world = World::start(KNOWN + cold, 1).await;
+        let (source, endpoint) = (EventSource::start(Some(Duration::from_millis(500))), Endpoint::start().await);
+        let configuration = configuration(&world, &source, &endpoint);
+        Self {
+            gateway: world.gateway("gateway", &configuration).await,
+            configuration,
+            audit: world.directory().join("gateway/audit.jsonl"),
+            world,
+            _source: source,
+            endpoint,
+            counts: Counts::default(),
+            next: Arc::new(AtomicUsize::new(KNOWN)),
+            started: Instant::now(),
+            samples: Vec::new(),
+        }
+    }
+
     /// Everything at once, for so long. When this returns, no request is under way and all connections of ours are closed.
     async fn load(&mut self, time: Duration) {
         let (stop, stopped) = watch::channel(false);

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 use e2e::{AnswerExt as _, decode_jwt};
 use http::{StatusCode, Version};
 
@@ -30,6 +30,7 @@ use crate::authorization_server::subject;
 use crate::document::today;
 use crate::load::{Load, instructions_can_be_counted};
 use crate::machine::{Disturbance, Machine, Watch};
+use crate::programs::Program;
 use crate::upstream;
 
 #[derive(Args)]
@@ -78,6 +79,16 @@ pub(crate) async fn run(arguments: &Arguments) -> ExitCode {
     }
     save(results, arguments.write);
     ExitCode::SUCCESS
+}
+
+/// Has `program` do the work of each scenario, a little of it, and measures nothing.
+pub(crate) async fn exercise(program: Program) {
+    let only = Peer::value_variants().iter().copied().filter(|peer| peer.program() == program).collect();
+    let arguments = Arguments { rounds: 1, seconds: 1, only, scenario: Vec::new(), all: true, write: false };
+    let (surroundings, mut watch) = (Surroundings::start().await, Watch::new());
+    for scenario in Scenario::ALL {
+        measure(scenario, &arguments, &surroundings, &mut watch, false).await;
+    }
 }
 
 /// All rounds of a scenario.

@@ -67,7 +67,8 @@ impl Peer {
         !matches!(self, Self::PlainPingora | Self::Nginx)
     }
 
-    fn program(self) -> Program {
+    /// What it is a configuration of.
+    pub(crate) fn program(self) -> Program {
         match self {
             Self::Phantomgate | Self::PhantomgateWithoutAudit | Self::PhantomgatePlainRoute => Program::Phantomgate,
             Self::PlainPingora => Program::PlainPingora,
