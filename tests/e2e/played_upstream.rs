@@ -1,6 +1,9 @@
-//! Upstreams that answer before they have the whole request, and answers that end otherwise than by their length.
+//! Upstreams that are played by hand: those that answer before they have the whole request, answers that end otherwise than by
+//! their length, and connections that wait for another request.
 
-use e2e::{Given, World, within};
+use std::time::{Duration, Instant};
+
+use e2e::{AnswerExt, Given, World, within};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -104,4 +107,20 @@ async fn nobody_gets_a_connection_on_which_more_came_than_was_asked_for() {
     read_to(&mut another, "\r\n\r\n").await;
     another.write_all(answer.as_bytes()).await.unwrap();
     assert_eq!(client.response().await.unwrap().body, "ok");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_given_up_before_common_servers_close_theirs() {
+    let (world, upstream, token) = world().await;
+    let request = tokio::spawn(world.get("/mcp").bearer_auth(&token).answer());
+    let mut connection = connection(&upstream).await;
+    read_to(&mut connection, "\r\n\r\n").await;
+    connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    request.await.unwrap().assert_status(200);
+    let idle_since = Instant::now();
+
+    assert_eq!(within("the end of the connection", connection.read(&mut [0])).await.unwrap(), 0);
+
+    // Node.js and uvicorn wait for five seconds; what is sent to them at that moment is lost.
+    assert!(idle_since.elapsed() < Duration::from_secs(5), "{:?}", idle_since.elapsed());
 }
