@@ -19,6 +19,10 @@ pub(crate) enum Program {
     Haproxy,
 }
 
+/// What the systemd unit and the container have in the environment of phantomgate: after how many milliseconds freed memory is
+/// given back.
+pub(crate) const ENVIRONMENT: [(&str, &str); 1] = [("MIMALLOC_PURGE_DELAY", "10")];
+
 impl Program {
     /// Its path, or its name where it is on the path.
     pub(crate) fn path(self) -> PathBuf {

@@ -12,7 +12,7 @@ use crate::authorization_server::{AuthorizationServer, CLIENT_ID, CLIENT_SECRET,
 use crate::load::listening;
 use crate::machine::Placement;
 use crate::process::{ProcessTree, Usage};
-use crate::programs::Program;
+use crate::programs::{ENVIRONMENT, Program};
 use crate::upstream::{Upstream, new_folder};
 
 /// How long memory may take to be given back after what needed it has gone.
@@ -73,7 +73,7 @@ impl World {
         let file = directory.join("gateway.yaml");
         std::fs::write(directory.join("secret"), CLIENT_SECRET).unwrap();
         let mut command = self.placement.proxy(&Program::Phantomgate.path());
-        command.args(["run", "--log-level", "warn", "-c"]).arg(&file);
+        command.envs(ENVIRONMENT).args(["run", "--log-level", "warn", "-c"]).arg(&file);
         write(&file, port.address(), admin.address(), configuration);
         let gateway = Gateway { port, admin, process: Process::spawn("phantomgate", command), file };
         tokio::select! {

@@ -12,7 +12,7 @@ use crate::authorization_server::{AuthorizationServer, CLIENT_ID, CLIENT_SECRET,
 use crate::load::listening;
 use crate::machine::Placement;
 use crate::process::ProcessTree;
-use crate::programs::Program;
+use crate::programs::{ENVIRONMENT, Program};
 use crate::template::fill;
 use crate::upstream::{Upstream, new_folder, nginx, nginx_user};
 
@@ -155,7 +155,7 @@ impl Peer {
         let mut command = placement.proxy(&self.program().path());
         match self.program() {
             Program::Phantomgate => {
-                command.args(["run", "--log-level", "warn", "-c"]).arg(file("phantomgate.yaml"));
+                command.envs(ENVIRONMENT).args(["run", "--log-level", "warn", "-c"]).arg(file("phantomgate.yaml"));
                 command
             }
             Program::PlainPingora => command,
