@@ -21,7 +21,7 @@ pub(crate) enum Program {
 
 /// What the systemd unit and the container have in the environment of phantomgate: after how many milliseconds freed memory is
 /// given back.
-pub(crate) const ENVIRONMENT: [(&str, &str); 1] = [("MIMALLOC_PURGE_DELAY", "10")];
+pub(crate) const ENVIRONMENT: [(&str, &str); 1] = [("MIMALLOC_PURGE_DELAY", "100")];
 
 impl Program {
     /// Its path, or its name where it is on the path.
