@@ -8,8 +8,8 @@ mod requests;
 
 use std::time::Duration;
 
-use metrics::{describe_counter, describe_gauge, gauge};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics::{Key, Label, Unit, describe_counter, describe_gauge, gauge};
+use metrics_exporter_prometheus::{LabelSet, PrometheusBuilder, PrometheusHandle};
 
 pub use requests::{OpenStream, RequestCounters};
 
@@ -43,6 +43,7 @@ impl Exposition {
         #[expect(clippy::cast_precision_loss, reason = "gauges are floats, and there are never 2^52 requests")]
         gauge!("phantomgate_requests_in_flight").set(in_flight as f64);
         let mut text = self.0.render();
+        process::write(&mut text);
         requests::write(&mut text);
         text
     }
@@ -68,5 +69,15 @@ fn describe() {
     describe_counter!("phantomgate_traces_dropped_total", "Requests whose spans were lost");
     describe_gauge!("phantomgate_trace_queue_requests", "Requests whose spans wait to be sent");
     describe_gauge!("phantomgate_traces_failing", "1 while spans cannot be sent");
+    describe_gauge!(
+        "phantomgate_certificate_expiry_timestamp_seconds",
+        Unit::Seconds,
+        "When the certificate of this name expires, in Unix time; never, where it is not in use any more"
+    );
     describe_gauge!("phantomgate_build_info", "1, with the version as a label");
+}
+
+fn labels(labels: &[(&'static str, &str)]) -> LabelSet {
+    let labels: Vec<_> = labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned())).collect();
+    LabelSet::from_key_and_global(&Key::from_parts("", labels), &Default::default())
 }

@@ -7,14 +7,14 @@
 //! - Inactive answers have a cache of their own, so that a flood of random tokens pushes out nothing that is in use.
 //! - Failures of the authorization server are not answers and are never kept.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use metrics::Counter;
-use moka::Expiry;
-use moka::notification::RemovalCause;
-use moka::sync::Cache;
+use parking_lot::Mutex;
+use quick_cache::{Lifecycle, UnitWeighter};
 use tokio::sync::watch;
 
 use crate::clock::NumericDate;
@@ -98,15 +98,27 @@ pub(crate) enum Known<D> {
     Nothing,
 }
 
+/// Active tokens are looked up by every request, so they are where that takes the fewest steps; inactive ones where they end by
+/// themselves.
 pub(crate) struct TokenCache<D> {
-    active: Cache<TokenDigest, Arc<CachedToken<D>>, BuildDigestHasher>,
-    inactive: Cache<TokenDigest, Inactive, BuildDigestHasher>,
+    active: ActiveTokens<D>,
+    /// The active ones by when they end, so that the dead do not take the room of the living. Locked before any of them is put
+    /// or taken out.
+    ends: Mutex<BTreeSet<(NumericDate, TokenDigest)>>,
+    inactive: moka::sync::Cache<TokenDigest, Inactive, BuildDigestHasher>,
     ledger: Arc<Ledger>,
     shared: Shared,
     max_entries: u64,
     max_ttl: Duration,
     stale_if_error: Duration,
 }
+
+type ActiveTokens<D> =
+    quick_cache::sync::Cache<TokenDigest, Arc<CachedToken<D>>, UnitWeighter, BuildDigestHasher, MakesRoom>;
+
+/// How many of the dead are taken out before one is put in: more than one, so that they become fewer, and few, because a
+/// request waits.
+const BURIED_AT_ONCE: usize = 64;
 
 impl<D: Default + Send + Sync + 'static> TokenCache<D> {
     /// Revocations are kept for `keep_revocations` at least, and as long as an answer whose question took `longest_question`
@@ -119,23 +131,15 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
         succeeds: Option<&Self>,
         evictions: Counter,
     ) -> Self {
-        let count_eviction = move |_, _, cause| {
-            if cause == RemovalCause::Size {
-                evictions.increment(1);
-            }
-        };
         // A second more for clocks that only count whole ones.
         let longest_life = longest_question + config.max_ttl + config.stale_if_error + Duration::from_secs(1);
         let keep = longest_life.max(keep_revocations);
         let ledger = succeeds.map_or_else(|| Arc::new(Ledger::new(keep)), |predecessor| predecessor.ledger.clone());
         ledger.keep_for(keep);
         Self {
-            active: Cache::builder()
-                .max_capacity(config.max_entries)
-                .expire_after(EndOfLife)
-                .eviction_listener(count_eviction)
-                .build_with_hasher(BuildDigestHasher::default()),
-            inactive: Cache::builder()
+            active: active_tokens(config.max_entries, evictions),
+            ends: Mutex::default(),
+            inactive: moka::sync::Cache::builder()
                 .max_capacity(inactive_capacity(config.max_entries))
                 .time_to_live(config.negative_ttl)
                 .build_with_hasher(BuildDigestHasher::default()),
@@ -150,7 +154,9 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
     /// What is known at the time `now`, for whoever believes answers for `max_ttl` at most.
     pub(crate) fn get(&self, digest: &TokenDigest, max_ttl: Duration, now: NumericDate) -> Known<D> {
         match self.active.get(digest) {
-            Some(token) if !self.stands(&token) => self.active.invalidate(digest),
+            Some(token) if !self.stands(&token) => {
+                self.take(digest, |token| !self.stands(token));
+            }
             Some(token) => {
                 let end = token.end(max_ttl);
                 if now >= end {
@@ -200,9 +206,42 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
         });
         if self.stands(&token) {
             self.inactive.invalidate(&digest);
-            self.active.insert(digest, token.clone());
+            self.bury(now, BURIED_AT_ONCE);
+            // Declared before the lock, and so let go of after it.
+            let mut displaced = Vec::new();
+            let mut ends = self.ends.lock();
+            self.active.insert_with_lifecycle(digest, token.clone(), &mut displaced);
+            for old in &displaced {
+                ends.remove(&(old.usable_until, old.digest));
+            }
+            ends.insert((token.usable_until, digest));
         }
         token
+    }
+
+    /// Takes out what is known of an active token, if `condition` holds. Says whether it did.
+    fn take(&self, digest: &TokenDigest, condition: impl FnOnce(&CachedToken<D>) -> bool) -> bool {
+        let mut ends = self.ends.lock();
+        let taken = self.active.remove_if(digest, |token| condition(token));
+        if let Some((_, token)) = &taken {
+            ends.remove(&(token.usable_until, *digest));
+        }
+        drop(ends);
+        taken.is_some()
+    }
+
+    /// Takes out active tokens that are of no use to anybody any more, but only so many. Says whether those were all.
+    fn bury(&self, now: NumericDate, most: usize) -> bool {
+        let mut dead = Vec::new();
+        let mut ends = self.ends.lock();
+        while dead.len() < most
+            && let Some(&(end, digest)) = ends.first()
+            && end <= now
+        {
+            ends.pop_first();
+            dead.extend(self.active.remove(&digest));
+        }
+        dead.len() < most
     }
 
     /// Whether a JWT that verifies is refused, because it was revoked here.
@@ -212,22 +251,21 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
 
     /// Forgets what is known of one token.
     pub(crate) fn forget(&self, digest: &TokenDigest) {
-        self.active.invalidate(digest);
+        self.take(digest, |_| true);
     }
 
     /// Keeps that a token is inactive.
     pub(crate) fn put_inactive(&self, digest: TokenDigest, inactive: Inactive) {
         self.inactive.insert(digest, inactive);
-        self.active.invalidate(&digest);
+        self.forget(&digest);
     }
 
     /// Forgets all that bears one of `marks`; gives how many entries that were.
     pub(crate) fn revoke(&self, marks: impl IntoIterator<Item = Mark>, now: NumericDate) -> u64 {
         self.ledger.revoke(marks, now);
         let mut forgotten = 0;
-        for (digest, token) in &self.active {
-            if !self.stands(&token) {
-                self.active.invalidate(&*digest);
+        for (digest, token) in self.active.iter() {
+            if !self.stands(&token) && self.take(&digest, |token| !self.stands(token)) {
                 forgotten += u64::from(token.is_usable(now));
             }
         }
@@ -237,7 +275,9 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
     /// Forgets all there is.
     pub(crate) fn revoke_all(&self, now: NumericDate) {
         self.ledger.revoke_all(now);
-        self.active.invalidate_all();
+        let mut ends = self.ends.lock();
+        self.active.clear();
+        ends.clear();
     }
 
     /// How many active and inactive entries there may be.
@@ -247,9 +287,9 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
 
     /// How many active and inactive entries there are.
     pub(crate) fn count(&self) -> (u64, u64) {
-        self.active.run_pending_tasks();
+        while !self.bury(NumericDate::now(), 1_000) {}
         self.inactive.run_pending_tasks();
-        (self.active.entry_count(), self.inactive.entry_count())
+        (self.ends.lock().len() as u64, self.inactive.entry_count())
     }
 }
 
@@ -258,23 +298,26 @@ fn inactive_capacity(max_entries: u64) -> u64 {
     max_entries.div_ceil(10)
 }
 
-/// Tells moka when an entry ends, so that the dead do not take the room of the living.
-struct EndOfLife;
+/// Room for so many active tokens; `evictions` counts those that had to make room.
+fn active_tokens<D>(max_entries: u64, evictions: Counter) -> ActiveTokens<D> {
+    let expected = usize::try_from(max_entries).unwrap_or(usize::MAX);
+    ActiveTokens::with(expected, max_entries, UnitWeighter, BuildDigestHasher::default(), MakesRoom(evictions))
+}
 
-impl<D> Expiry<TokenDigest, Arc<CachedToken<D>>> for EndOfLife {
-    fn expire_after_create(&self, _: &TokenDigest, token: &Arc<CachedToken<D>>, _: Instant) -> Option<Duration> {
-        Some(token.usable_until.since(NumericDate::now()))
+/// Counts active tokens that have to make room.
+#[derive(Clone)]
+struct MakesRoom(Counter);
+
+impl<D> Lifecycle<TokenDigest, Arc<CachedToken<D>>> for MakesRoom {
+    /// Those that made room, or were replaced.
+    type RequestState = Vec<Arc<CachedToken<D>>>;
+
+    fn before_evict(&self, _: &mut Self::RequestState, _: &TokenDigest, _: &mut Arc<CachedToken<D>>) {
+        self.0.increment(1);
     }
 
-    fn expire_after_update(
-        &self,
-        digest: &TokenDigest,
-        token: &Arc<CachedToken<D>>,
-        at: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        // A new answer has a life of its own, and nothing of the old one's.
-        self.expire_after_create(digest, token, at)
+    fn on_evict(&self, displaced: &mut Self::RequestState, _: TokenDigest, token: Arc<CachedToken<D>>) {
+        displaced.push(token);
     }
 }
 
@@ -296,7 +339,11 @@ mod tests {
     }
 
     fn digest() -> TokenDigest {
-        Digester::new("introspected", "a", "b").digest(OpaqueToken::parse("t").unwrap())
+        digest_of("t")
+    }
+
+    fn digest_of(token: &str) -> TokenDigest {
+        Digester::new("introspected", "a", "b").digest(OpaqueToken::parse(token).unwrap())
     }
 
     fn state(known: &Known<()>) -> &'static str {
@@ -380,6 +427,39 @@ mod tests {
         assert_eq!(state(&cache.get(&digest(), LONG, now)), "active");
     }
 
+    #[test]
+    fn the_dead_make_room_before_any_of_the_living() {
+        let config = CacheConfig { max_entries: 2, ..CacheConfig::default() };
+        let cache = TokenCache::<()>::new(&config, Duration::ZERO, Duration::ZERO, None, Counter::noop());
+        let start = NumericDate::now();
+        let later = start.after(Duration::from_secs(10));
+        let put = |token, expires_at, now| {
+            let active = ActiveToken { expires_at, ..ActiveToken::default() };
+            cache.put(digest_of(token), active, cache.generation(), now);
+        };
+        put("dead", Some(later), start);
+        put("living", None, start);
+        put("new", None, later);
+        let states = ["dead", "living", "new"].map(|token| state(&cache.get(&digest_of(token), LONG, later)));
+        assert_eq!(states, ["nothing", "active", "active"]);
+    }
+
+    #[test]
+    fn what_is_replaced_forgotten_or_over_is_not_counted() {
+        let cache = cache(100, 0);
+        let now = NumericDate::now();
+        let put = |token, now| cache.put(digest_of(token), ActiveToken::default(), cache.generation(), now);
+        put("over", NumericDate::from_seconds(now.seconds() - 100));
+        put("forgotten", now);
+        cache.forget(&digest_of("forgotten"));
+        put("inactive", now);
+        cache.put_inactive(digest_of("inactive"), Inactive::Denied);
+        put("replaced", NumericDate::from_seconds(now.seconds() - 1));
+        put("replaced", now);
+        assert_eq!(cache.count(), (1, 1));
+        assert_eq!(cache.active.len(), 1);
+    }
+
     /// What Linux says this process keeps in memory, in bytes.
     fn resident() -> u64 {
         let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -419,6 +499,7 @@ mod tests {
         let per_entry = (full - empty) / BOUND;
         eprintln!("about {per_entry} bytes per active entry");
         assert!(active <= BOUND && inactive <= BOUND / 10, "{active} active, {inactive} inactive");
+        assert_eq!(active, cache.active.len() as u64, "each has its end noted once");
         // Other tests allocate at the same time; a leak of a tenth of the entries would show all the same.
         assert!(after < full + full.saturating_sub(empty), "{empty} → {full} → {after}");
         assert!(per_entry < 4_096, "{per_entry} bytes per entry");

@@ -68,7 +68,7 @@ impl fmt::Debug for OpaqueToken<'_> {
 }
 
 /// What a token is known by in caches and records: SHA-256 over whatever changes the answer about it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TokenDigest([u8; 32]);
 
 impl fmt::Debug for TokenDigest {

@@ -124,4 +124,5 @@ async fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
         .filter(|name| !metrics.contains(&format!("# HELP {name} ")))
         .collect();
     assert!(undescribed.is_empty(), "{undescribed:?}");
+    assert!(metrics.contains("# TYPE process_cpu_seconds_total counter\n"), "{metrics}");
 }

@@ -1,7 +1,6 @@
 //! What is recorded of a request.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -48,7 +47,7 @@ pub struct AuditRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<Arc<str>>,
     /// The method.
-    #[serde(serialize_with = "text")]
+    #[serde(serialize_with = "method")]
     #[schemars(with = "String")]
     pub method: Method,
     /// The path, without the query.
@@ -66,7 +65,7 @@ pub struct AuditRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<Arc<str>>,
     /// What the token is known by: the first 64 bits of its digest, in hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text_if_any")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "token")]
     #[schemars(with = "Option<String>")]
     pub token: Option<TokenDigest>,
     /// How the token was known: from the cache (`hit`, `negative`, `stale`), by asking (`miss`), by waiting for the answer to
@@ -74,11 +73,11 @@ pub struct AuditRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_lookup: Option<&'static str>,
     /// The scopes that this takes, by the route and by the rules for what its message asks for; separated by spaces.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text_if_any")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "scopes")]
     #[schemars(with = "Option<String>")]
     pub scopes_required: Option<ScopeSet>,
     /// The scopes that the token was granted, separated by spaces.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text_if_any")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "scopes")]
     #[schemars(with = "Option<String>")]
     pub scopes_granted: Option<ScopeSet>,
     /// Where the request came from: the other end of the connection.
@@ -176,15 +175,22 @@ fn trace_id<S: Serializer>(trace: &Option<TraceParent>, serializer: S) -> Result
     }
 }
 
-/// What somebody else decides the length of.
-fn text<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&bounded(&value.to_string()))
+fn method<S: Serializer>(method: &Method, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&bounded(method.as_str()))
 }
 
 #[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
-fn text_if_any<S: Serializer>(value: &Option<impl fmt::Display>, serializer: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => text(value, serializer),
+fn token<S: Serializer>(token: &Option<TokenDigest>, serializer: S) -> Result<S::Ok, S::Error> {
+    match token {
+        Some(token) => serializer.collect_str(token),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+fn scopes<S: Serializer>(scopes: &Option<ScopeSet>, serializer: S) -> Result<S::Ok, S::Error> {
+    match scopes {
+        Some(scopes) => serializer.serialize_str(&bounded(&scopes.to_string())),
         None => serializer.serialize_none(),
     }
 }

@@ -4,12 +4,12 @@
 use std::fs;
 
 use metrics::{Unit, describe_gauge, gauge};
+use metrics_exporter_prometheus::formatting::{write_help_line, write_metric_line, write_type_line};
 
 /// How many ticks of the kernel's clock a second has, for programs: the same on every Linux that we run on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 pub(super) fn describe() {
-    describe_gauge!("process_cpu_seconds_total", Unit::Seconds, "User and system time spent");
     describe_gauge!("process_resident_memory_bytes", Unit::Bytes, "Memory in use");
     describe_gauge!("process_virtual_memory_bytes", Unit::Bytes, "Addresses in use");
     describe_gauge!("process_open_fds", "File descriptors in use: connections, mostly");
@@ -22,7 +22,6 @@ pub(super) fn describe() {
 pub(super) fn report() {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     if let Some(stat) = Stat::parse(&read("/proc/self/stat")) {
-        gauge!("process_cpu_seconds_total").set(stat.cpu_ticks / TICKS_PER_SECOND);
         gauge!("process_threads").set(stat.threads);
         gauge!("process_virtual_memory_bytes").set(stat.virtual_bytes);
         if let Some(booted) = value(&read("/proc/stat"), "btime ") {
@@ -39,6 +38,17 @@ pub(super) fn report() {
         #[expect(clippy::cast_precision_loss, reason = "gauges are floats, and no process has 2^52 files open")]
         gauge!("process_open_fds").set(open.count() as f64);
     }
+}
+
+/// Adds the processor time to the text. It is a counter, and the library's own have no fractions.
+pub(super) fn write(text: &mut String) {
+    let name = "process_cpu_seconds_total";
+    let Some(stat) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(Stat::parse) else { return };
+    text.push('\n');
+    write_help_line(text, name, None, None, "User and system time spent, in seconds");
+    write_type_line(text, name, None, None, "counter");
+    let seconds = stat.cpu_ticks / TICKS_PER_SECOND;
+    write_metric_line::<&str, _>(text, name, None, &super::labels(&[]), None, seconds, None);
 }
 
 /// What is taken from `/proc/self/stat` (proc_pid_stat(5)).

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
-use metrics::{Gauge, Key, Label, gauge};
+use metrics::{Gauge, gauge};
 use metrics_exporter_prometheus::LabelSet;
 use metrics_exporter_prometheus::formatting::{write_help_line, write_metric_line, write_type_line};
 use parking_lot::Mutex;
 use strum::VariantArray as _;
 
-use super::BUCKETS;
+use super::{BUCKETS, labels};
 use crate::audit::{Decision, Latency, Reason};
 
 /// The label of requests that no route is for.
@@ -33,24 +33,40 @@ pub struct RequestCounters {
 /// Those of all routes there ever were, by name: a route that comes back goes on counting.
 static ALL: LazyLock<Mutex<BTreeMap<String, Arc<Requests>>>> = LazyLock::new(Mutex::default);
 
-/// What is counted of a route's requests. What comes first is what a request that is let through touches.
-#[repr(C)]
+/// What is counted of a route's requests.
+///
+/// Where there are many routes, hardly any of this is near the processor when one of them is asked: what a request that is let
+/// through touches lies in three lines of 64 bytes, of which two come together.
+#[repr(C, align(128))]
 #[derive(Default)]
 struct Requests {
-    request: Durations,
-    upstream: Durations,
     /// By class; 0 where there was no answer.
     responses: [AtomicU64; CLASSES.len()],
+    durations: Durations,
     outcomes: Outcomes,
 }
 
-/// A histogram.
+/// Two histograms, side by side.
 #[repr(C)]
 #[derive(Default)]
 struct Durations {
-    micros: AtomicU64,
+    micros: Both,
     /// How many were no longer than each of [`BUCKETS`], and longer than the one before; the last is for those beyond.
-    counts: [AtomicU64; BUCKETS.len() + 1],
+    counts: [Both; BUCKETS.len() + 1],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Both {
+    requests: AtomicU64,
+    upstreams: AtomicU64,
+}
+
+/// Which of both.
+#[derive(Clone, Copy)]
+enum Of {
+    Requests,
+    Upstreams,
 }
 
 /// By reason, and by decision for each.
@@ -101,33 +117,42 @@ impl Requests {
         if let Some(class) = self.responses.get(usize::from(status / 100)) {
             add(class, 1);
         }
-        self.request.record(latency.total);
+        self.durations.record(Of::Requests, latency.total);
         if let Some(upstream) = latency.upstream {
-            self.upstream.record(upstream);
+            self.durations.record(Of::Upstreams, upstream);
         }
     }
 }
 
 impl Durations {
-    fn record(&self, duration: Duration) {
+    fn record(&self, of: Of, duration: Duration) {
         let seconds = duration.as_secs_f64();
         let place = BUCKETS.iter().take_while(|bound| seconds > **bound).count();
-        if let Some(count) = self.counts.get(place) {
-            add(count, 1);
+        if let Some(both) = self.counts.get(place) {
+            add(both.of(of), 1);
         }
-        add(&self.micros, u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+        add(self.micros.of(of), u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
     }
 
-    fn write(&self, text: &mut String, name: &str, labels: &LabelSet) {
+    fn write(&self, of: Of, text: &mut String, name: &str, labels: &LabelSet) {
         let mut total = 0;
-        for (place, count) in self.counts.iter().enumerate() {
-            total += get(count);
+        for (place, both) in self.counts.iter().enumerate() {
+            total += get(both.of(of));
             let bound = BUCKETS.get(place).map_or("+Inf".to_owned(), f64::to_string);
             write_metric_line(text, name, Some("bucket"), labels, Some(("le", bound)), total, None);
         }
-        let seconds = Duration::from_micros(get(&self.micros)).as_secs_f64();
+        let seconds = Duration::from_micros(get(self.micros.of(of))).as_secs_f64();
         write_metric_line::<&str, _>(text, name, Some("sum"), labels, None, seconds, None);
         write_metric_line::<&str, _>(text, name, Some("count"), labels, None, total, None);
+    }
+}
+
+impl Both {
+    const fn of(&self, of: Of) -> &AtomicU64 {
+        match of {
+            Of::Requests => &self.requests,
+            Of::Upstreams => &self.upstreams,
+        }
     }
 }
 
@@ -188,19 +213,14 @@ fn write_these(text: &mut String, all: &BTreeMap<String, Arc<Requests>>) {
     let name = "phantomgate_request_seconds";
     begin(text, name, "histogram", "From a request to the end of its answer");
     for (route, requests) in &used {
-        requests.request.write(text, name, &labels(&[("route", route)]));
+        requests.durations.write(Of::Requests, text, name, &labels(&[("route", route)]));
     }
     let name = "phantomgate_upstream_seconds";
     let description = "From a request's decision to the head of the upstream's answer, or to its failure";
     begin(text, name, "histogram", description);
     for (route, requests) in &used {
-        requests.upstream.write(text, name, &labels(&[("route", route)]));
+        requests.durations.write(Of::Upstreams, text, name, &labels(&[("route", route)]));
     }
-}
-
-fn labels(labels: &[(&'static str, &str)]) -> LabelSet {
-    let labels: Vec<_> = labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned())).collect();
-    LabelSet::from_key_and_global(&Key::from_parts("", labels), &Default::default())
 }
 
 #[cfg(test)]

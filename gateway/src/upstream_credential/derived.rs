@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use parking_lot::RwLock;
 use phantomgate_introspection::NumericDate;
+use smallvec::SmallVec;
 use tokio::sync::watch;
 
 use crate::rejection::Rejection;
@@ -37,7 +38,11 @@ pub struct Made {
 /// What was made from a token for upstreams: it is kept with the token's cache entry, and ends with it. One for each
 /// credential of the configuration, so never more than there are routes, and those of earlier configurations until they end.
 #[derive(Debug, Default)]
-pub struct DerivedCredentials(RwLock<Vec<(CredentialKey, State)>>);
+pub struct DerivedCredentials(RwLock<All>);
+
+/// Most tokens are for one upstream: its credential is kept in the entry itself, where it is found without another look into
+/// memory.
+type All = SmallVec<[(CredentialKey, State); 1]>;
 
 #[derive(Debug)]
 enum State {
@@ -153,11 +158,11 @@ impl DerivedCredentials {
 }
 
 /// What has ended is of no use; and what an earlier configuration made nobody would replace.
-fn forget_ended(all: &mut Vec<(CredentialKey, State)>, now: NumericDate) {
+fn forget_ended(all: &mut All, now: NumericDate) {
     all.retain(|(_, state)| !matches!(state, State::Made(made) if made.expires_at <= now));
 }
 
-fn set(all: &mut Vec<(CredentialKey, State)>, key: CredentialKey, state: State) {
+fn set(all: &mut All, key: CredentialKey, state: State) {
     match all.iter_mut().find(|(own, _)| *own == key) {
         Some((_, old)) => *old = state,
         None => all.push((key, state)),

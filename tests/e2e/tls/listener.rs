@@ -100,6 +100,8 @@ async fn metrics_tell_when_a_certificate_expires() {
     let expiry = world.metric("phantomgate_certificate_expiry_timestamp_seconds", &[("name", "localhost")]).await;
 
     assert!(expiry > e2e::now() as f64, "{expiry}");
+    let described = world.metrics().await.contains("# HELP phantomgate_certificate_expiry_timestamp_seconds ");
+    assert!(described);
 }
 
 #[tokio::test]
