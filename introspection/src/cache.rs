@@ -498,7 +498,8 @@ mod tests {
 
         let per_entry = (full - empty) / BOUND;
         eprintln!("about {per_entry} bytes per active entry");
-        assert!(active <= BOUND && inactive <= BOUND / 10, "{active} active, {inactive} inactive");
+        // The active ones are kept in parts, of which each may have one more than its share.
+        assert!(active <= BOUND + BOUND / 100 && inactive <= BOUND / 10, "{active} active, {inactive} inactive");
         assert_eq!(active, cache.active.len() as u64, "each has its end noted once");
         // Other tests allocate at the same time; a leak of a tenth of the entries would show all the same.
         assert!(after < full + full.saturating_sub(empty), "{empty} → {full} → {after}");

@@ -175,7 +175,7 @@ pub struct CacheConfig {
     pub max_ttl: Duration,
     /// The life of an inactive answer.
     pub negative_ttl: Duration,
-    /// How many active answers are kept. Inactive ones have a cache of their own, a tenth of this size.
+    /// About how many active answers are kept. Inactive ones have a cache of their own, a tenth of this size.
     pub max_entries: u64,
     /// How long after its life an active answer may stand in while the authorization server fails. Never past `exp`.
     pub stale_if_error: Duration,

@@ -1,7 +1,6 @@
 //! What a token in the cache costs.
 //!
-//! The number of allocations is exact: none on a hit. What the mean shows beyond that is the cache's housekeeping, which
-//! moka lets a reader do about three times a second.
+//! The number of allocations is exact: none on a hit.
 
 use std::time::Duration;
 

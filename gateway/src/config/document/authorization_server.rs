@@ -168,7 +168,7 @@ pub(crate) struct Cache {
     pub(crate) max_ttl: Span,
     /// The life of an answer about an inactive token, at most 10m.
     pub(crate) negative_ttl: Span,
-    /// How many active tokens are kept; a tenth as many inactive ones.
+    /// About how many active tokens are kept; a tenth as many inactive ones.
     #[schemars(range(min = 1))]
     pub(crate) max_entries: u64,
     /// How long after its life an answer may stand in while the authorization server fails, at most 1h. Never past the end
