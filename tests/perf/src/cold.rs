@@ -237,7 +237,7 @@ impl Cold {
             Beside::Refusing => self.world.authorization_server.go_away().await,
             Beside::Hanging => self.world.authorization_server.be(Behaviour::Hang),
         }
-        let load = Load { url: gateway.url(SMALL), body: None, headers: Vec::new(), tokens };
+        let load = Load { url: gateway.url(SMALL), rate: None, body: None, headers: Vec::new(), tokens };
         let (directory, launch, first) = (self.world.directory(), self.world.launch(), self.next);
         let unknown = async {
             match beside {

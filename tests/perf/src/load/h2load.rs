@@ -1,4 +1,4 @@
-//! h2load: HTTP/2, over TLS.
+//! h2load: HTTP/2, over TLS; or at a rate.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,6 +15,10 @@ pub(super) async fn run(load: &Load, duration: Duration, directory: &Path, launc
     let _ = std::fs::remove_file(&log); // it would be appended to
     let mut command = launch("h2load");
     command.args(["-t1", "-m1", &format!("-c{CONNECTIONS}"), &format!("-D{}", duration.as_secs())]);
+    command.args(load.rate.map(|rate| format!("--rps={rate}")));
+    if !load.is_tls() {
+        command.arg("--h1");
+    }
     command.arg("-H").arg(format!("authorization: Bearer {token}"));
     for (name, value) in &load.headers {
         command.arg("-H").arg(format!("{name}: {value}"));
@@ -26,7 +30,7 @@ pub(super) async fn run(load: &Load, duration: Duration, directory: &Path, launc
     }
     command.arg("--log-file").arg(&log).arg(&load.url);
     let output = output(Process::spawn("h2load", command)).await;
-    assert!(output.contains("Application protocol: h2"), "{output}");
+    assert_eq!(output.contains("Application protocol: h2"), load.is_tls(), "{output}");
     report_of(&std::fs::read_to_string(&log).unwrap(), duration)
 }
 

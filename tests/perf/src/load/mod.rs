@@ -1,4 +1,4 @@
-//! Load: requests over connections that are used again and again, from wrk or, where HTTP/2 is wanted, h2load.
+//! Load: requests over connections that are used again and again, from wrk or, where HTTP/2 or a rate is wanted, h2load.
 
 mod h2load;
 mod turns;
@@ -22,8 +22,11 @@ pub(crate) const CONNECTIONS: u32 = 64;
 /// What is asked of a proxy, over and over.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
-    /// Where to. Over TLS, h2load speaks HTTP/2; in the clear, wrk speaks HTTP/1.1.
+    /// Where to. Over TLS HTTP/2 is spoken, in the clear HTTP/1.1.
     pub(crate) url: String,
+    /// How many requests each connection sends in a second, answered soon or not; as many as are answered, if nothing is
+    /// said. wrk has no rates.
+    pub(crate) rate: Option<u32>,
     /// POST when there is a body.
     pub(crate) body: Option<String>,
     /// Beside `Authorization`.
@@ -84,12 +87,16 @@ impl Load {
                 command
             }
         };
-        let report = if self.url.starts_with("https:") {
+        let report = if self.is_tls() || self.rate.is_some() {
             h2load::run(self, duration, directory, launch).await
         } else {
             wrk::run(self, duration, directory, launch).await
         };
         Report { instructions: proxy.and_then(|_| counted_instructions(&counted)), ..report }
+    }
+
+    fn is_tls(&self) -> bool {
+        self.url.starts_with("https:")
     }
 
     fn method(&self) -> &'static str {

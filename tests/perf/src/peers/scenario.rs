@@ -11,6 +11,8 @@ use crate::upstream;
 pub(crate) enum Scenario {
     /// GET with one token, answered with a few bytes
     OneToken,
+    /// GET with one token, 64 at once and 150 times a second
+    Bursts,
     /// GET, taking turns with 10 000 tokens
     ManyTokens,
     /// GET, answered with 1 KiB
@@ -39,13 +41,22 @@ const TOOLS_CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","param
 
 impl Scenario {
     /// In the order of the document.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::OneToken, Self::ManyTokens, Self::Body1k, Self::Body64k, Self::Post64k, Self::Http2Tls, Self::ToolsCall];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::OneToken,
+        Self::Bursts,
+        Self::ManyTokens,
+        Self::Body1k,
+        Self::Body64k,
+        Self::Post64k,
+        Self::Http2Tls,
+        Self::ToolsCall,
+    ];
 
     /// Its name on the command line and in the results.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::OneToken => "one-token",
+            Self::Bursts => "bursts",
             Self::ManyTokens => "many-tokens",
             Self::Body1k => "body-1k",
             Self::Body64k => "body-64k",
@@ -59,6 +70,7 @@ impl Scenario {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::OneToken => "One token, a few bytes",
+            Self::Bursts => "64 requests at once, 150 times a second",
             Self::ManyTokens => "10 000 tokens in turn",
             Self::Body1k => "Answers of 1 KiB",
             Self::Body64k => "Answers of 64 KiB",
@@ -95,6 +107,12 @@ impl Scenario {
     /// How many tokens its requests take turns with.
     pub(crate) fn tokens(self) -> usize {
         if self == Self::ManyTokens { TOKENS } else { 1 }
+    }
+
+    /// How many requests each connection sends in a second, where that does not follow the answers. All proxies can answer so
+    /// many but Traefik, just about.
+    pub(crate) fn rate(self) -> Option<u32> {
+        (self == Self::Bursts).then_some(150)
     }
 
     /// Whether the proxy is spoken to over TLS, and in HTTP/2.
