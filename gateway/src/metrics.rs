@@ -39,11 +39,13 @@ impl Exposition {
 
     /// The text format of Prometheus, while so many requests are under way.
     pub fn render(&self, in_flight: usize) -> String {
-        process::report();
+        let cpu_seconds = process::report();
         #[expect(clippy::cast_precision_loss, reason = "gauges are floats, and there are never 2^52 requests")]
         gauge!("phantomgate_requests_in_flight").set(in_flight as f64);
         let mut text = self.0.render();
-        process::write(&mut text);
+        if let Some(cpu_seconds) = cpu_seconds {
+            process::write(&mut text, cpu_seconds);
+        }
         requests::write(&mut text);
         text
     }

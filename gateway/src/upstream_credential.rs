@@ -136,8 +136,11 @@ impl ExchangeCredential {
             Flight::Landed(issued) => return Ok(issued),
             Flight::UnderWay(landing) => landing,
             Flight::ToStart(departure, landing) => {
-                let place = self.room.clone().try_acquire_owned();
-                let place = place.map_err(|_full| unavailable(Unavailable::Overloaded))?;
+                let Ok(place) = self.room.clone().try_acquire_owned() else {
+                    let full = Err(unavailable(Unavailable::Overloaded));
+                    token.derived().land(key, departure, full, now);
+                    return wait(landing).await;
+                };
                 let (token, exchange) = (token.clone(), self.exchange.clone());
                 let introspector = self.introspector.clone();
                 tokio::spawn(async move {

@@ -61,8 +61,8 @@ impl<D> CachedToken<D> {
         &self.derived
     }
 
-    /// Whether it may stand in for an answer at the time `now`.
-    pub(crate) fn is_usable(&self, now: NumericDate) -> bool {
+    /// Whether it may stand in for an answer at the time `now`, for anybody.
+    fn is_usable(&self, now: NumericDate) -> bool {
         now < self.usable_until
     }
 
@@ -154,9 +154,8 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
     /// What is known at the time `now`, for whoever believes answers for `max_ttl` at most.
     pub(crate) fn get(&self, digest: &TokenDigest, max_ttl: Duration, now: NumericDate) -> Known<D> {
         match self.active.get(digest) {
-            Some(token) if !self.stands(&token) => {
-                self.take(digest, |token| !self.stands(token));
-            }
+            // Who revokes it takes it out, and counts it.
+            Some(token) if !self.stands(&token) => {}
             Some(token) => {
                 let end = token.end(max_ttl);
                 if now >= end {
@@ -182,6 +181,11 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
     /// Whether no revocation since its question is about `token`.
     pub(crate) fn stands(&self, token: &CachedToken<D>) -> bool {
         self.ledger.stands(token.digest, &token.active, &token.generation)
+    }
+
+    /// Whether `token` may stand in for an answer at the time `now`, for whoever believes answers for `max_ttl` at most.
+    pub(crate) fn may_stand_in(&self, token: &CachedToken<D>, max_ttl: Duration, now: NumericDate) -> bool {
+        token.is_usable(now) && now < token.end(max_ttl).after(self.stale_if_error) && self.stands(token)
     }
 
     /// Keeps the answer to a question of the generation `asked_in`, unless it was revoked in the meantime.
@@ -214,7 +218,10 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
             for old in &displaced {
                 ends.remove(&(old.usable_until, old.digest));
             }
-            ends.insert((token.usable_until, digest));
+            // The cache may have no room for who comes, if all are in use who are there.
+            if !displaced.iter().any(|old| Arc::ptr_eq(old, &token)) {
+                ends.insert((token.usable_until, digest));
+            }
         }
         token
     }
@@ -230,18 +237,17 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
         taken.is_some()
     }
 
-    /// Takes out active tokens that are of no use to anybody any more, but only so many. Says whether those were all.
+    /// Takes out active tokens that are of no use to anybody at the time `now`, but only so many. Says whether those were all.
     fn bury(&self, now: NumericDate, most: usize) -> bool {
+        // Declared before the lock, and so let go of after it.
         let mut dead = Vec::new();
         let mut ends = self.ends.lock();
-        while dead.len() < most
-            && let Some(&(end, digest)) = ends.first()
-            && end <= now
-        {
+        for _ in 0..most {
+            let Some((_, digest)) = ends.first().copied().filter(|(end, _)| *end <= now) else { return true };
             ends.pop_first();
-            dead.extend(self.active.remove(&digest));
+            dead.extend(self.active.remove_if(&digest, |token| !token.is_usable(now)));
         }
-        dead.len() < most
+        false
     }
 
     /// Whether a JWT that verifies is refused, because it was revoked here.
@@ -275,9 +281,12 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
     /// Forgets all there is.
     pub(crate) fn revoke_all(&self, now: NumericDate) {
         self.ledger.revoke_all(now);
-        let mut ends = self.ends.lock();
-        self.active.clear();
-        ends.clear();
+        self.bury_all(NumericDate::from_seconds(u64::MAX));
+    }
+
+    /// Takes out all active tokens that are of no use to anybody at the time `now`, some at a time: requests go on meanwhile.
+    fn bury_all(&self, now: NumericDate) {
+        while !self.bury(now, 1_000) {}
     }
 
     /// How many active and inactive entries there may be.
@@ -287,7 +296,7 @@ impl<D: Default + Send + Sync + 'static> TokenCache<D> {
 
     /// How many active and inactive entries there are.
     pub(crate) fn count(&self) -> (u64, u64) {
-        while !self.bury(NumericDate::now(), 1_000) {}
+        self.bury_all(NumericDate::now());
         self.inactive.run_pending_tasks();
         (self.ends.lock().len() as u64, self.inactive.entry_count())
     }
@@ -393,11 +402,23 @@ mod tests {
         let usable = |cache: &TokenCache<()>, expires_at: Option<u64>| {
             let active = ActiveToken { expires_at: expires_at.map(date), ..ActiveToken::default() };
             let token = cache.put(digest(), active, 0, start);
-            [9, 10, 29, 30].map(|seconds| token.is_usable(date(seconds)))
+            [9, 10, 29, 30].map(|seconds| cache.may_stand_in(&token, LONG, date(seconds)))
         };
         assert_eq!(usable(&cache(10, 20), None), [true, true, true, false]);
         assert_eq!(usable(&cache(10, 20), Some(15)), [true, true, false, false]);
         assert_eq!(usable(&cache(10, 0), None), [true, false, false, false]);
+    }
+
+    #[test]
+    fn for_a_route_with_a_shorter_ttl_an_entry_stands_in_from_its_own_end_on() {
+        let start = NumericDate::now();
+        let stands_in = |cache: &TokenCache<()>| {
+            let token = cache.put(digest(), ActiveToken::default(), 0, start);
+            let at = |seconds| start.after(Duration::from_secs(seconds));
+            [4, 5, 24, 25].map(|seconds| cache.may_stand_in(&token, Duration::from_secs(5), at(seconds)))
+        };
+        assert_eq!(stands_in(&cache(100, 20)), [true, true, true, false]);
+        assert_eq!(stands_in(&cache(100, 0)), [true, false, false, false]);
     }
 
     #[test]
@@ -458,6 +479,24 @@ mod tests {
         put("replaced", now);
         assert_eq!(cache.count(), (1, 1));
         assert_eq!(cache.active.len(), 1);
+    }
+
+    #[test]
+    fn a_token_for_which_there_is_no_room_has_no_end_noted() {
+        let config = CacheConfig { max_entries: 2, ..CacheConfig::default() };
+        let cache = TokenCache::<()>::new(&config, Duration::ZERO, Duration::ZERO, None, Counter::noop());
+        let now = NumericDate::now();
+        let put = |token| cache.put(digest_of(token), ActiveToken::default(), cache.generation(), now);
+        let get = |token| state(&cache.get(&digest_of(token), LONG, now));
+        // The cache remembers B, which made room for C, and has no room for it again, as A and C are in use.
+        put("A");
+        get("A");
+        put("B");
+        put("C");
+        get("C");
+        put("B");
+        assert_eq!(cache.count().0, cache.active.len() as u64);
+        assert_eq!([get("A"), get("B")], ["active", "nothing"]);
     }
 
     /// What Linux says this process keeps in memory, in bytes.

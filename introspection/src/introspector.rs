@@ -218,7 +218,9 @@ impl<D: Default + Send + Sync + 'static> Introspector<D> {
         };
         let outcome = self.learn(digest, token, way, accepts, now, lookup).await;
         match (outcome, stand_in) {
-            (Err(IntrospectionError::Unavailable(_)), Some(old)) if self.0.may_stand_in(&old) => {
+            (Err(IntrospectionError::Unavailable(_)), Some(old))
+                if self.0.cache.may_stand_in(&old, accepts.max_ttl, NumericDate::now()) =>
+            {
                 lookups.stale.increment();
                 *lookup = Some(Lookup::Stale);
                 Ok(old)
@@ -384,10 +386,6 @@ impl<D: Default + Send + Sync + 'static> Inner<D> {
             Way::Introspect => self.introspected.digest(token),
             Way::Verify => self.verified.digest(token),
         }
-    }
-
-    fn may_stand_in(&self, token: &CachedToken<D>) -> bool {
-        token.is_usable(NumericDate::now()) && self.cache.stands(token)
     }
 
     fn marks(&self, revocation: &Revocation) -> Vec<Mark> {

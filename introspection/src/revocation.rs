@@ -42,7 +42,7 @@ pub enum Revocation {
 /// What an entry can be revoked by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Mark {
-    /// The first half of its digest's visible part, and all of that.
+    /// The first 64 bits of its digest: what is shown of it.
     Digest(u64),
     Subject(Box<str>),
     Client(Box<str>),

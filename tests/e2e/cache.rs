@@ -169,6 +169,21 @@ async fn an_old_answer_stands_in_while_the_authorization_server_fails_where_that
 }
 
 #[tokio::test]
+async fn the_ttl_of_a_route_counts_while_the_authorization_server_fails() {
+    let mut given = Given::new().await;
+    given.config["routes"][0]["cache"] = json!({ "max_ttl": "1s" });
+    let world = given.start().await;
+    let token = world.valid_token();
+    world.get("/mcp").bearer_auth(&token).answer().await.assert_status(200);
+
+    world.authorization_server.fail_with(Answer::status(500));
+    until(now() + 2).await;
+
+    world.get("/mcp").bearer_auth(&token).answer().await.assert_status(503);
+    assert_eq!(world.upstream.received().len(), 1);
+}
+
+#[tokio::test]
 async fn an_old_answer_does_not_stand_in_past_the_exp_of_its_token() {
     let world = standing_in("1h").await;
     let exp = now() + 3;

@@ -18,10 +18,11 @@ pub(super) fn describe() {
     describe_gauge!("process_start_time_seconds", Unit::Seconds, "When the process began, in Unix time");
 }
 
-/// Brings them up to date.
-pub(super) fn report() {
+/// Brings them up to date; gives the processor time in seconds.
+pub(super) fn report() -> Option<f64> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    if let Some(stat) = Stat::parse(&read("/proc/self/stat")) {
+    let stat = Stat::parse(&read("/proc/self/stat"));
+    if let Some(stat) = &stat {
         gauge!("process_threads").set(stat.threads);
         gauge!("process_virtual_memory_bytes").set(stat.virtual_bytes);
         if let Some(booted) = value(&read("/proc/stat"), "btime ") {
@@ -38,17 +39,16 @@ pub(super) fn report() {
         #[expect(clippy::cast_precision_loss, reason = "gauges are floats, and no process has 2^52 files open")]
         gauge!("process_open_fds").set(open.count() as f64);
     }
+    Some(stat?.cpu_ticks / TICKS_PER_SECOND)
 }
 
 /// Adds the processor time to the text. It is a counter, and the library's own have no fractions.
-pub(super) fn write(text: &mut String) {
+pub(super) fn write(text: &mut String, cpu_seconds: f64) {
     let name = "process_cpu_seconds_total";
-    let Some(stat) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(Stat::parse) else { return };
     text.push('\n');
     write_help_line(text, name, None, None, "User and system time spent, in seconds");
     write_type_line(text, name, None, None, "counter");
-    let seconds = stat.cpu_ticks / TICKS_PER_SECOND;
-    write_metric_line::<&str, _>(text, name, None, &super::labels(&[]), None, seconds, None);
+    write_metric_line::<&str, _>(text, name, None, &super::labels(&[]), None, cpu_seconds, None);
 }
 
 /// What is taken from `/proc/self/stat` (proc_pid_stat(5)).

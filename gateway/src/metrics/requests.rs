@@ -50,23 +50,23 @@ struct Requests {
 #[repr(C)]
 #[derive(Default)]
 struct Durations {
-    micros: Both,
+    micros: Pair,
     /// How many were no longer than each of [`BUCKETS`], and longer than the one before; the last is for those beyond.
-    counts: [Both; BUCKETS.len() + 1],
+    counts: [Pair; BUCKETS.len() + 1],
 }
 
 #[repr(C)]
 #[derive(Default)]
-struct Both {
-    requests: AtomicU64,
-    upstreams: AtomicU64,
+struct Pair {
+    request: AtomicU64,
+    upstream: AtomicU64,
 }
 
-/// Which of both.
+/// Of which of the two.
 #[derive(Clone, Copy)]
-enum Of {
-    Requests,
-    Upstreams,
+enum Which {
+    Request,
+    Upstream,
 }
 
 /// By reason, and by decision for each.
@@ -117,41 +117,44 @@ impl Requests {
         if let Some(class) = self.responses.get(usize::from(status / 100)) {
             add(class, 1);
         }
-        self.durations.record(Of::Requests, latency.total);
+        self.durations.record(Which::Request, latency.total);
         if let Some(upstream) = latency.upstream {
-            self.durations.record(Of::Upstreams, upstream);
+            self.durations.record(Which::Upstream, upstream);
         }
     }
 }
 
 impl Durations {
-    fn record(&self, of: Of, duration: Duration) {
+    fn record(&self, which: Which, duration: Duration) {
         let seconds = duration.as_secs_f64();
         let place = BUCKETS.iter().take_while(|bound| seconds > **bound).count();
-        if let Some(both) = self.counts.get(place) {
-            add(both.of(of), 1);
+        if let Some(pair) = self.counts.get(place) {
+            add(pair.of(which), 1);
         }
-        add(self.micros.of(of), u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+        add(self.micros.of(which), u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
     }
 
-    fn write(&self, of: Of, text: &mut String, name: &str, labels: &LabelSet) {
+    fn write(&self, which: Which, text: &mut String, name: &str, labels: &LabelSet) {
         let mut total = 0;
-        for (place, both) in self.counts.iter().enumerate() {
-            total += get(both.of(of));
+        if self.counts.iter().all(|pair| get(pair.of(which)) == 0) {
+            return;
+        }
+        for (place, pair) in self.counts.iter().enumerate() {
+            total += get(pair.of(which));
             let bound = BUCKETS.get(place).map_or("+Inf".to_owned(), f64::to_string);
             write_metric_line(text, name, Some("bucket"), labels, Some(("le", bound)), total, None);
         }
-        let seconds = Duration::from_micros(get(self.micros.of(of))).as_secs_f64();
+        let seconds = Duration::from_micros(get(self.micros.of(which))).as_secs_f64();
         write_metric_line::<&str, _>(text, name, Some("sum"), labels, None, seconds, None);
         write_metric_line::<&str, _>(text, name, Some("count"), labels, None, total, None);
     }
 }
 
-impl Both {
-    const fn of(&self, of: Of) -> &AtomicU64 {
-        match of {
-            Of::Requests => &self.requests,
-            Of::Upstreams => &self.upstreams,
+impl Pair {
+    const fn of(&self, which: Which) -> &AtomicU64 {
+        match which {
+            Which::Request => &self.request,
+            Which::Upstream => &self.upstream,
         }
     }
 }
@@ -213,13 +216,13 @@ fn write_these(text: &mut String, all: &BTreeMap<String, Arc<Requests>>) {
     let name = "phantomgate_request_seconds";
     begin(text, name, "histogram", "From a request to the end of its answer");
     for (route, requests) in &used {
-        requests.durations.write(Of::Requests, text, name, &labels(&[("route", route)]));
+        requests.durations.write(Which::Request, text, name, &labels(&[("route", route)]));
     }
     let name = "phantomgate_upstream_seconds";
     let description = "From a request's decision to the head of the upstream's answer, or to its failure";
     begin(text, name, "histogram", description);
     for (route, requests) in &used {
-        requests.durations.write(Of::Upstreams, text, name, &labels(&[("route", route)]));
+        requests.durations.write(Which::Upstream, text, name, &labels(&[("route", route)]));
     }
 }
 

@@ -134,9 +134,10 @@ impl Serving {
         resolve(&next, is_new).await;
 
         let generation = next.generation;
-        previous.retire(&next);
         self.background.adopt(&next);
         self.current.replace(next);
+        // Now that nobody begins with the previous one any more.
+        previous.retire(&self.current.get());
         show_generation(generation);
         let mut running: Vec<_> = mem::take(&mut self.listeners).into_iter().map(Some).collect();
         for next in listeners {

@@ -145,8 +145,7 @@ impl Attempt<'_> {
 
         let tokens = (0..scenario.tokens()).map(|number| surroundings.authorization_server.token(number)).collect();
         let url = proxy.url(scenario.path(peer));
-        let mut load =
-            Load { url, rate: scenario.rate(), body: scenario.body(), headers: scenario.headers(), tokens };
+        let mut load = Load { url, rate: scenario.rate(), body: scenario.body(), headers: scenario.headers(), tokens };
         let launch = |program: &Path| surroundings.placement.other(program);
         surroundings.authorization_server.take_introspections();
         let mut seen = 0;
