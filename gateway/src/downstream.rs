@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Version, header};
+use http::{HeaderMap, header};
 use parking_lot::Mutex;
 use phantomgate_mcp::{EventBoundary, ListFilter, Visibility};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -117,19 +117,6 @@ impl Slot {
         }
         self.0.is_finished.load(Ordering::Relaxed)
     }
-}
-
-/// Tells an upstream over HTTP/2 that its client, over HTTP/2 too, asks for trailers (RFC 9113 §8.2.2). Pingora passes that on
-/// by itself, but not where a [`Downstream`] stands in its session's place.
-///
-/// # Errors
-/// When Pingora refuses a header value.
-pub fn keep_te(received: &RequestHeader, sent: &mut RequestHeader) -> Result<()> {
-    let asks = received.headers.get(header::TE).is_some_and(|te| te == "trailers");
-    if asks && received.version == Version::HTTP_2 && sent.version == Version::HTTP_2 {
-        sent.insert_header(header::TE, "trailers")?;
-    }
-    Ok(())
 }
 
 /// A session that nobody uses.

@@ -3,6 +3,7 @@
 //! To upstreams over HTTP/1.1 [we lead it ourselves](http_1), to those over HTTP/2 [Pingora's proxy](http_2) does. What is
 //! changed on the way is here, and the same for both.
 
+mod changes;
 mod hop_by_hop;
 mod http_1;
 mod http_2;
@@ -12,7 +13,7 @@ use std::future::pending;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use http::header;
+use http::header::{self, InvalidHeaderValue};
 use phantomgate_introspection::Ended;
 use phantomgate_upstreams::Visit;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -22,7 +23,7 @@ use pingora::{Error, ErrorType, Result};
 use crate::authorize::Grant;
 use crate::context::{Admitted, RequestContext};
 use crate::credential;
-use crate::downstream::{self, Duties, Slot};
+use crate::downstream::{Duties, Slot};
 use crate::mcp::SESSION_ID;
 use crate::respond;
 use crate::route::rewrite;
@@ -31,32 +32,39 @@ use crate::stopwatch::Stage;
 use crate::token_swap;
 use crate::visit;
 
+pub use changes::Changes;
 pub use http_1::Http1;
 pub use http_2::Http2;
 
-/// ⑧ Makes `header` the head of the request that the upstream gets.
+/// ⑧ What is changed in the head of a request, as it was `received`, for the upstream.
 ///
 /// # Errors
-/// There is no grant, or Pingora refuses a header value.
-fn prepare_request(session: &HttpSession, header: &mut RequestHeader, context: &RequestContext) -> Result<()> {
+/// There is no grant, or `Connection` makes no sense.
+fn prepare_request<'a>(received: &RequestHeader, context: &'a RequestContext) -> Result<Changes<'a>> {
     let Admitted { grant, credential } = context.admitted.as_ref().ok_or_else(no_grant)?;
     let authority = context.visit.as_ref().and_then(Visit::authority).ok_or_else(no_grant)?;
-    token_swap::swap(grant, credential, authority, context.request_id, header)?;
-    rewrite::request(grant.route(), header)?;
-    downstream::keep_te(session.req_header(), header)?;
+    let mut changes = Changes::default();
+    hop_by_hop::strip(&received.headers, &mut changes)?;
+    token_swap::swap(grant, credential, authority, context.request_id, &received.headers, &mut changes)
+        .map_err(unsayable)?;
+    rewrite::request(grant.route(), received, &mut changes);
     if let Some(trace) = &context.trace {
-        trace.propagate(header)?;
+        trace.propagate(&mut changes).map_err(unsayable)?;
     }
     if context.mcp.ignores_sessions() {
-        header.remove_header(&SESSION_ID);
+        changes.remove(&SESSION_ID);
     }
     if context.mcp.is_filtered {
-        header.remove_header(&header::ACCEPT_ENCODING);
+        changes.remove(&header::ACCEPT_ENCODING);
     }
     if context.mcp.messages.is_some() {
-        header.remove_header(&header::EXPECT); // the body is here already
+        changes.remove(&header::EXPECT); // the body is here already
     }
-    Ok(())
+    Ok(changes)
+}
+
+fn unsayable(error: InvalidHeaderValue) -> Box<Error> {
+    Error::because(ErrorType::InternalError, "what the upstream is told", error).into_in()
 }
 
 /// ⑨ Lets a part of the request's body pass.

@@ -17,17 +17,19 @@ mod spans;
 
 pub use context::{SpanId, TraceId, TraceParent};
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::header::InvalidHeaderValue;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use pingora::http::RequestHeader;
 use uuid::Uuid;
 
 use crate::audit::AuditRecord;
 use crate::config::TracesConfig;
 use crate::delivery::{Delivery, Setup, Threads, WhenFull};
+use crate::forward::Changes;
 use crate::route::Route;
 use crate::telemetry::spans::Spans;
 
@@ -171,18 +173,16 @@ impl RequestTrace {
     /// Tells the upstream which trace its request is part of, in place of whatever the client said.
     ///
     /// # Errors
-    /// When Pingora refuses a header value.
-    pub fn propagate(&self, header: &mut RequestHeader) -> pingora::Result<()> {
+    /// It cannot be said in a field.
+    pub fn propagate<'a>(&'a self, changes: &mut Changes<'a>) -> Result<(), InvalidHeaderValue> {
         let span_id = self.attempts.last().map_or(self.span_id, |attempt| attempt.span_id);
         let parent = TraceParent { trace_id: self.trace_id, span_id, is_sampled: self.is_sampled };
-        header.insert_header(TRACEPARENT, parent.to_string())?;
+        changes.insert(TRACEPARENT, Cow::Owned(HeaderValue::try_from(parent.to_string())?));
         match &self.state {
-            Some(state) => header.insert_header(TRACESTATE, state.clone()),
-            None => {
-                header.remove_header(&TRACESTATE);
-                Ok(())
-            }
+            Some(state) => changes.insert(TRACESTATE, Cow::Borrowed(state)),
+            None => changes.remove(&TRACESTATE),
         }
+        Ok(())
     }
 }
 

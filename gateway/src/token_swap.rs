@@ -1,61 +1,50 @@
 //! ⑧ The token swap: every credential and identity the client sent is taken out, and the upstream's own put in.
 //!
-//! Runs on the header that goes upstream, on each attempt anew, and takes a [`Grant`]: without one there is nothing to
-//! send.
+//! Says what is changed in the head that goes upstream, on each attempt anew, and takes a [`Grant`]: without one there is
+//! nothing to send.
 
-use http::{HeaderName, header};
-use pingora::http::RequestHeader;
+use std::borrow::Cow;
+
+use http::header::{HeaderName, HeaderValue, InvalidHeaderValue};
+use http::{HeaderMap, header};
 use uuid::Uuid;
 
 use crate::authorize::Grant;
 use crate::cross_origin;
+use crate::forward::Changes;
 use crate::upstream_credential::UpstreamCredential;
 
 /// The header that names the request in our log, given to the upstream too.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Makes `header` fit for the upstream: what the client may not say is gone, what the upstream needs is there.
+/// Makes what was `received` fit for the upstream: what the client may not say is gone, what the upstream needs is there.
 ///
 /// # Errors
-/// When Pingora refuses a header value.
-pub fn swap(
+/// The `authority` cannot be said in a field.
+pub fn swap<'a>(
     granted: &Grant,
-    credential: &UpstreamCredential,
+    credential: &'a UpstreamCredential,
     authority: &str,
     request_id: Uuid,
-    header: &mut RequestHeader,
-) -> pingora::Result<()> {
-    let credential = match credential {
-        UpstreamCredential::Header(name, value) => Some((name, value)),
-        UpstreamCredential::None => None,
-    };
-    // What is put in place of one of the same name need not be taken out: a client may not send it, whatever it is called.
-    let is_replaced = |name: &HeaderName| credential.is_some_and(|(credential, _)| credential == name);
-    let untrusted = |name: &&HeaderName| is_untrusted(name.as_str()) && !is_replaced(name);
-    let untrusted: Vec<HeaderName> = header.headers.keys().filter(untrusted).cloned().collect();
-    for name in &untrusted {
-        header.remove_header(name);
+    received: &HeaderMap,
+    changes: &mut Changes<'a>,
+) -> Result<(), InvalidHeaderValue> {
+    for name in received.keys().filter(|name| is_untrusted(name.as_str())) {
+        changes.remove(name);
     }
     if granted.route().mcp.is_some() {
         for name in &cross_origin::REQUEST_FIELDS {
-            header.remove_header(name);
+            changes.remove(name);
         }
     }
-    if let Some((name, value)) = credential {
-        header.insert_header(name, value.clone())?;
+    // In place of one of the same name, whatever it is called: a client may not send it.
+    if let UpstreamCredential::Header(name, value) = credential {
+        changes.insert(name.clone(), Cow::Borrowed(value));
     }
-    header.insert_header(header::HOST, authority)?;
-    use_origin_form(header)?;
-    header.insert_header(REQUEST_ID, request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes())
-}
-
-/// Of a whole URL only the path was decided on, and only that goes on; Pingora would send it as it came.
-fn use_origin_form(header: &mut RequestHeader) -> pingora::Result<()> {
-    let path = match header.uri.path_and_query() {
-        Some(path) if !header.raw_path().starts_with(b"/") => path.clone(),
-        _ => return Ok(()),
-    };
-    header.set_raw_path(path.as_str().as_bytes())
+    changes.insert(header::HOST, Cow::Owned(HeaderValue::from_str(authority)?));
+    let request_id = HeaderValue::from_str(request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))?;
+    changes.insert(REQUEST_ID, Cow::Owned(request_id));
+    Ok(())
 }
 
 /// Headers that servers behind proxies take for facts about who is asking, and credentials of every kind. A client that

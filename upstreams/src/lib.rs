@@ -1,5 +1,5 @@
 //! Where requests go: an [`Upstream`] is a named group of endpoints; a [`Visit`] is one request's way to one of them, which
-//! is handed to Pingora as a peer.
+//! is handed to Pingora as a peer. Over HTTP/1.1 the request and its answer are an [`http_1::RoundTrip`] there.
 //!
 //! ```text
 //!              names looked up ┐
@@ -11,8 +11,8 @@
 //! A name may stand for several addresses. Each is selected, checked and ejected for itself; weights and draining are the
 //! endpoint's. Whatever changes who gets requests makes a new [`table`], which requests only read.
 //!
-//! This crate knows no requests, no tokens and no routes. Whether a request may go anywhere is decided before it is asked
-//! where: the gateway calls [`Upstream::enter`] with a grant in its hand.
+//! This crate knows no tokens and no routes. Whether a request may go anywhere is decided before it is asked where: the gateway
+//! calls [`Upstream::enter`] with a grant in its hand.
 
 mod background;
 mod check;
@@ -20,6 +20,7 @@ pub mod config;
 mod ejection;
 mod endpoint;
 mod health;
+pub mod http_1;
 mod idle;
 mod member;
 mod metrics;

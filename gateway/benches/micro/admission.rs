@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use divan::{Bencher, black_box};
 use http::{Request, request};
 use phantomgate::admission::admit;
 use phantomgate::authorize::{Grant, authorize};
 use phantomgate::config::parse;
+use phantomgate::forward::Changes;
 use phantomgate::gateway::Gateway;
 use phantomgate::request_target::RequestTarget;
 use phantomgate::route::Route;
@@ -46,10 +48,10 @@ pub(crate) fn admitting() -> impl FnMut() -> Grant {
     move || grant(&route, black_box(&request), None)
 }
 
-pub(crate) fn deciding() -> impl FnMut() -> RequestHeader {
+pub(crate) fn deciding() -> impl FnMut() -> BytesMut {
     let (gateway, request) = (gateway(), request("/mcp", Some(&token(0))));
     warm(find(&gateway, &request), &request);
-    let header = RequestHeader::from(request.clone());
+    let received = RequestHeader::from(request.clone());
     let body = messages::call(0);
     move || {
         let now = NumericDate::now();
@@ -60,9 +62,9 @@ pub(crate) fn deciding() -> impl FnMut() -> RequestHeader {
         mcp.check_messages(&request.headers, &message).expect("consistent headers");
         let grant = grant(route, request, Some(&message));
         let credential = done(upstream_credential::obtain(&grant, request, now, &mut false)).expect("a JWT");
-        let mut header = header.clone();
-        swap(&grant, &credential, "10.0.0.5:3000", Uuid::max(), &mut header).expect("a header");
-        header
+        let mut changes = Changes::default();
+        swap(&grant, &credential, "10.0.0.5:3000", Uuid::max(), &received.headers, &mut changes).expect("fields");
+        changes.write(&received).expect("a head")
     }
 }
 

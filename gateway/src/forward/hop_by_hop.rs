@@ -1,23 +1,24 @@
 //! What is said to the next hop alone, and goes no further (RFC 9110 §7.6.1).
 
+use http::HeaderMap;
 use http::header::{CONNECTION, HOST, HeaderName};
-use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
+
+use super::Changes;
 
 /// How many fields `Connection` may name. Nobody needs as many, and each is looked for.
 const MOST_NAMED: usize = 9;
 
-/// Takes out of `header` what is meant for us: what always is, and what `Connection` names.
+/// Takes out of the fields that were `received` what is meant for us: what always is, and what `Connection` names.
 ///
 /// # Errors
 /// `Connection` names what is no field name, too much, or `Host`, which every request has.
-pub(super) fn strip(header: &mut RequestHeader) -> Result<()> {
-    for name in named(header)? {
-        header.remove_header(&name);
+pub(super) fn strip(received: &HeaderMap, changes: &mut Changes<'_>) -> Result<()> {
+    for name in named(received)? {
+        changes.remove(&name);
     }
-    let ours: Vec<_> = header.headers.keys().filter(|name| is_ours(name)).cloned().collect();
-    for name in &ours {
-        header.remove_header(name);
+    for name in received.keys().filter(|name| is_ours(name)) {
+        changes.remove(name);
     }
     Ok(())
 }
@@ -40,8 +41,8 @@ fn is_ours(name: &HeaderName) -> bool {
     )
 }
 
-fn named(header: &RequestHeader) -> Result<Vec<HeaderName>> {
-    let values = header.headers.get_all(CONNECTION).iter();
+fn named(received: &HeaderMap) -> Result<Vec<HeaderName>> {
+    let values = received.get_all(CONNECTION).iter();
     let options = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let options = options.map(<[u8]>::trim_ascii).filter(|option| !option.is_empty());
     let mut named = Vec::new();
@@ -56,6 +57,8 @@ fn named(header: &RequestHeader) -> Result<Vec<HeaderName>> {
 
 #[cfg(test)]
 mod tests {
+    use pingora::http::RequestHeader;
+
     use super::*;
 
     fn stripped(fields: &[(&'static str, &str)]) -> Result<Vec<String>> {
@@ -63,7 +66,9 @@ mod tests {
         for (name, value) in fields {
             header.append_header(*name, *value).unwrap();
         }
-        strip(&mut header)?;
+        let mut changes = Changes::default();
+        strip(&header.headers, &mut changes)?;
+        changes.apply(&mut header)?;
         Ok(header.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect())
     }
 

@@ -1,8 +1,8 @@
 //! To upstreams that speak HTTP/1.1, in one place.
 //!
 //! Pingora's proxy would lead a request in two halves that talk over channels, and have a task watch over each connection that
-//! waits for another request; docs/performance.md says what that costs. What is read and written is Pingora's here, too:
-//! framing, limits, and what makes a connection fit for another request.
+//! waits for another request; docs/performance.md says what that costs. The client's side is Pingora's here, too: framing,
+//! limits, and what makes its connection fit for another request. The upstream's is a [`RoundTrip`].
 //!
 //! The client may be one over HTTP/2, and there may be a [`Downstream`](crate::downstream) in the place of its session.
 
@@ -10,16 +10,16 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{Method, StatusCode, Version, header};
 use phantomgate_upstreams::Visit;
+use phantomgate_upstreams::http_1::RoundTrip;
 use pingora::connectors::TransportConnector;
 use pingora::http::ResponseHeader;
 use pingora::protocols::Stream;
 use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::server::Session as HttpSession;
-use pingora::protocols::http::v1::client::HttpSession as UpstreamSession;
-use pingora::{Error, ErrorType, Result};
+use pingora::{Error, Result};
 use tokio::task::unconstrained;
 
-use super::{hop_by_hop, pass_body, prepare_answer, prepare_request};
+use super::{no_grant, pass_body, prepare_answer, prepare_request};
 use crate::context::RequestContext;
 use crate::respond::BODY_PATIENCE;
 use crate::stopping::Stopping;
@@ -67,16 +67,15 @@ impl Http1 {
                 }
             };
             visit::connected(context, is_reused);
-            let mut upstream = UpstreamSession::new(stream);
+            let mut upstream = begin(session, stream, context)?;
             match self.exchange(session, &mut upstream, context).await {
                 Ok(body) => {
                     // The client is waited for, but not for ever, before it is asked for its next request.
                     session.set_total_drain_timeout(Some(BODY_PATIENCE));
-                    if let (Body::Sent, Some(visit)) = (body, &context.visit) {
-                        upstream.respect_keepalive();
-                        if let Some(stream) = upstream.reuse().await {
-                            visit.keep_connection(stream);
-                        }
+                    if let (Body::Sent, Some(visit)) = (body, &context.visit)
+                        && let Some(stream) = upstream.end().await
+                    {
+                        visit.keep_connection(stream);
                     }
                     return Ok(());
                 }
@@ -104,20 +103,10 @@ impl Http1 {
     async fn exchange(
         &self,
         session: &mut HttpSession,
-        upstream: &mut UpstreamSession,
+        upstream: &mut RoundTrip,
         context: &mut RequestContext,
     ) -> Result<Body> {
         let has_body = !session.is_body_empty();
-        let mut head = session.req_header().clone();
-        head.set_version(Version::HTTP_11);
-        hop_by_hop::strip(&mut head)?;
-        prepare_request(session, &mut head, context)?;
-        if has_body && !head.headers.contains_key(header::CONTENT_LENGTH) {
-            head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
-        }
-        upstream.write_timeout = context.visit.as_ref().map(|visit| visit.upstream().config().timeouts.idle_stream);
-        upstream.write_request_header(Box::new(head)).await.map_err(Error::into_up)?;
-
         let mut body = Body::Open;
         let mut beginning = None;
         if has_body {
@@ -127,12 +116,15 @@ impl Http1 {
         }
         if beginning.is_some() || !has_body {
             body.send(beginning, session, upstream, context).await?;
+        } else {
+            // Some send no body before the upstream has said that it wants one (RFC 9110 §10.1.1).
+            upstream.send(&[], false).await?;
         }
         let mut is_answered = false;
         while !is_answered || matches!(body, Body::Open) {
             let is_read = session.is_body_done();
             tokio::select! {
-                task = upstream.read_response_task(), if !is_answered => {
+                task = upstream.read(), if !is_answered => {
                     let task = task.map_err(|error| body.refusal().unwrap_or(error));
                     is_answered = self.pass_on(task, session, upstream, context).await?;
                 }
@@ -150,7 +142,7 @@ impl Http1 {
         &self,
         first: Result<HttpTask>,
         session: &mut HttpSession,
-        upstream: &mut UpstreamSession,
+        upstream: &mut RoundTrip,
         context: &mut RequestContext,
     ) -> Result<bool> {
         let mut tasks = Vec::with_capacity(2);
@@ -163,7 +155,7 @@ impl Http1 {
                 answer_head(session, head, is_end)?;
                 prepare_answer(&self.stopping, session, head, context)?;
                 // What has come with the head goes out with it.
-                next = if is_end { None } else { unconstrained(upstream.read_response_task()).now_or_never() };
+                next = if is_end { None } else { unconstrained(upstream.read()).now_or_never() };
             }
             tasks.push(task);
         }
@@ -180,7 +172,7 @@ impl Body {
         &mut self,
         part: Option<Bytes>,
         session: &mut HttpSession,
-        upstream: &mut UpstreamSession,
+        upstream: &mut RoundTrip,
         context: &mut RequestContext,
     ) -> Result<()> {
         pass_body(part.as_ref(), context)?;
@@ -188,17 +180,7 @@ impl Body {
             return Ok(());
         }
         let is_end = part.is_none() || session.is_body_done();
-        let sent = async {
-            // An empty chunk would say that this is the end.
-            if let Some(part) = part.filter(|part| !part.is_empty()) {
-                upstream.write_body(&part).await?;
-            }
-            if is_end {
-                upstream.finish_body().await?;
-            }
-            Ok(())
-        };
-        match sent.await {
+        match upstream.send(part.as_deref().unwrap_or_default(), is_end).await {
             Ok(()) if is_end => *self = Self::Sent,
             Ok(()) => {}
             Err(error) => *self = Self::Refused(Some(error)),
@@ -215,14 +197,25 @@ impl Body {
     }
 }
 
+/// Begins to send the request that `session` has received over `stream`.
+///
+/// # Errors
+/// There is no grant, or the head of the request makes no sense.
+fn begin(session: &mut HttpSession, stream: Stream, context: &RequestContext) -> Result<RoundTrip> {
+    let has_body = !session.is_body_empty();
+    let received = session.req_header();
+    let mut changes = prepare_request(received, context)?;
+    let sending = changes.frame(&received.headers, has_body)?;
+    let visit = context.visit.as_ref().ok_or_else(no_grant)?;
+    let write_timeout = visit.upstream().config().timeouts.idle_stream;
+    Ok(RoundTrip::new(stream, received.method.clone(), changes.write(received)?, sending, write_timeout))
+}
+
 /// Makes the head of an answer one of HTTP/1.1 with a length or an end.
 ///
 /// # Errors
-/// It begins another protocol, which nobody has asked for.
+/// When Pingora refuses a header value.
 fn answer_head(session: &HttpSession, head: &mut ResponseHeader, is_end: bool) -> Result<()> {
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Error::explain(ErrorType::InvalidHTTPHeader, "another protocol").into_up());
-    }
     // What ends with the connection ends in a way that lets the client's be used again.
     let has_length =
         [header::TRANSFER_ENCODING, header::CONTENT_LENGTH].iter().any(|name| head.headers.contains_key(name));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::{Version, header};
 use parking_lot::Mutex;
 use pingora::apps::HttpServerApp as _;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -144,7 +145,8 @@ impl ProxyHttp for Phases {
         header: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
-        prepare_request(session, header, of(context)?)
+        prepare_request(header, of(context)?)?.apply(header)?;
+        keep_te(session.req_header(), header)
     }
 
     async fn request_body_filter(
@@ -206,4 +208,17 @@ impl ProxyHttp for Phases {
         let request = session.req_header();
         format!("{} {}", request.method, request.uri.path())
     }
+}
+
+/// Tells an upstream over HTTP/2 that its client, over HTTP/2 too, asks for trailers (RFC 9113 §8.2.2). Pingora passes that on
+/// by itself, but not where a [`Downstream`] stands in its session's place.
+///
+/// # Errors
+/// When Pingora refuses a header value.
+fn keep_te(received: &RequestHeader, sent: &mut RequestHeader) -> Result<()> {
+    let asks = received.headers.get(header::TE).is_some_and(|te| te == "trailers");
+    if asks && received.version == Version::HTTP_2 && sent.version == Version::HTTP_2 {
+        sent.insert_header(header::TE, "trailers")?;
+    }
+    Ok(())
 }

@@ -6,23 +6,30 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use url::{ParseError, Position, Url};
 
 use super::Route;
+use crate::forward::Changes;
 
 /// Headers with addresses of the upstream's own, which clients go to or take things for.
 const ADDRESSES: [HeaderName; 2] = [LOCATION, CONTENT_LOCATION];
 
-/// Puts the path in place that the upstream has for what `header` asks for. The query stays as it came, to the byte.
-///
-/// # Errors
-/// When Pingora refuses the path.
-pub fn request(route: &Route, header: &mut RequestHeader) -> pingora::Result<()> {
-    if route.rewrite.is_none() {
-        return Ok(());
+/// Puts the path in place that the upstream has for what was `received`. The query stays as it came, to the byte.
+pub fn request(route: &Route, received: &RequestHeader, changes: &mut Changes<'_>) {
+    let target = origin_form(received);
+    if route.rewrite.is_some() {
+        let query = target.iter().position(|byte| *byte == b'?').and_then(|position| target.get(position..));
+        let mut rewritten = at_upstream(route, received.uri.path()).into_bytes();
+        rewritten.extend_from_slice(query.unwrap_or_default());
+        changes.set_target(rewritten);
+    } else if target != received.raw_path() {
+        changes.set_target(target.to_vec());
     }
-    let target = header.raw_path();
-    let query = target.iter().position(|byte| *byte == b'?').and_then(|position| target.get(position..));
-    let mut rewritten = at_upstream(route, header.uri.path()).into_bytes();
-    rewritten.extend_from_slice(query.unwrap_or_default());
-    header.set_raw_path(&rewritten)
+}
+
+/// Of a whole URL only the path was decided on, and only that goes on.
+fn origin_form(received: &RequestHeader) -> &[u8] {
+    match received.uri.path_and_query() {
+        Some(path) if !received.raw_path().starts_with(b"/") => path.as_str().as_bytes(),
+        _ => received.raw_path(),
+    }
 }
 
 /// The path at the upstream for `path`, as a client of `route` has it.
@@ -109,9 +116,14 @@ mod tests {
     }
 
     fn sent(route: &Route, target: &str) -> String {
-        let mut header = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
-        request(route, &mut header).unwrap();
-        String::from_utf8_lossy(header.raw_path()).into_owned()
+        String::from_utf8_lossy(&sent_octets(route, target.as_bytes())).into_owned()
+    }
+
+    fn sent_octets(route: &Route, target: &[u8]) -> Vec<u8> {
+        let received = RequestHeader::build("GET", target, None).unwrap();
+        let mut changes = Changes::default();
+        request(route, &received, &mut changes);
+        changes.target(&received).to_vec()
     }
 
     #[test]
@@ -148,9 +160,14 @@ mod tests {
 
     #[test]
     fn octets_of_a_query_that_are_no_utf_8_stay() {
-        let mut header = RequestHeader::build("GET", b"/mcp?\xff\xfe".as_slice(), None).unwrap();
-        request(&route("/mcp", false, Some("/internal")), &mut header).unwrap();
-        assert_eq!(header.raw_path(), b"/internal?\xff\xfe");
+        assert_eq!(sent_octets(&route("/mcp", false, Some("/internal")), b"/mcp?\xff\xfe"), b"/internal?\xff\xfe");
+        assert_eq!(sent_octets(&route("/mcp", false, None), b"/mcp?\xff\xfe"), b"/mcp?\xff\xfe");
+    }
+
+    #[test]
+    fn of_a_whole_url_only_the_path_goes_on() {
+        assert_eq!(sent(&route("/mcp", false, None), "http://other.example/mcp/x?y"), "/mcp/x?y");
+        assert_eq!(sent(&route("/mcp", false, Some("/internal")), "http://other.example/mcp/x?y"), "/internal/x?y");
     }
 
     fn mapped(route: &Route, path: &str, reference: &str) -> Option<String> {
