@@ -3,6 +3,7 @@
 //! A request makes its [`AuditRecord`] when it is over; [`Audit`] passes it on to whoever keeps it: the log, the sinks of the
 //! configuration, the ring that the admin listener shows.
 
+mod json;
 mod lines;
 mod recent;
 mod record;

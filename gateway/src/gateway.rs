@@ -318,7 +318,7 @@ impl Parts<'_> {
         Ok(Arc::new(Route {
             name: route.name.as_str().into(),
             matches: route.matches.clone(),
-            rewrite: route.rewrite.clone(),
+            rewrite: route.rewrite.clone().map(Box::new),
             upstream: upstream.clone(),
             protection,
             mcp: mcp.map(Box::new),

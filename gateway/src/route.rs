@@ -32,13 +32,13 @@ pub struct Route {
     /// What makes it an MCP endpoint, if it is one.
     pub mcp: Option<Box<McpEndpoint>>,
     /// What stands in place of the matched path at the upstream, exact where that is; the path stays when there is nothing.
-    pub rewrite: Option<PathPattern>,
+    pub rewrite: Option<Box<PathPattern>>,
+    /// Counts its requests.
+    pub counters: RequestCounters,
     /// Who may pass; without it, anybody.
     pub protection: Option<Protection>,
     /// What its requests may take.
     pub limits: RouteLimits,
-    /// Counts its requests.
-    pub counters: RequestCounters,
     /// The requests it is for.
     pub matches: RequestMatch,
 }
@@ -50,9 +50,7 @@ pub struct Protection {
     pub introspector: Introspector<DerivedCredentials>,
     /// Which tokens are looked at.
     pub accepts: Accepts,
-    /// The audience a token must carry.
-    pub resource: ResourceIdentifier,
-    /// Further audiences that will do in its place.
+    /// Audiences that will do in the place of `resource`.
     pub audiences: Arc<[String]>,
     /// What a token must have been granted.
     pub scopes: ScopeSet,
@@ -60,6 +58,8 @@ pub struct Protection {
     pub scope_hierarchy: ScopeHierarchy,
     /// What the upstream gets in place of the token; without it, nothing.
     pub credential: Option<CredentialSource>,
+    /// The audience a token must carry.
+    pub resource: ResourceIdentifier,
     /// The issuer of the tokens.
     pub authorization_server: String,
     /// What a token must have been granted, and all that any rule about a message asks for.
@@ -93,7 +93,7 @@ pub(crate) mod testing {
             .map(|(route, name)| Route {
                 name: (*name).into(),
                 matches: route.matches.clone(),
-                rewrite: route.rewrite.clone(),
+                rewrite: route.rewrite.clone().map(Box::new),
                 upstream: upstream.clone(),
                 protection: None,
                 mcp: None,

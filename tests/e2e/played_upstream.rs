@@ -124,3 +124,91 @@ async fn an_idle_connection_is_given_up_before_common_servers_close_theirs() {
     // Node.js and uvicorn wait for five seconds; what is sent to them at that moment is lost.
     assert!(idle_since.elapsed() < Duration::from_secs(5), "{:?}", idle_since.elapsed());
 }
+
+#[tokio::test]
+async fn what_is_not_changed_reaches_the_upstream_to_the_letter() {
+    let (world, upstream, token) = world().await;
+    let mut client = world.raw().await;
+
+    let fields = "x-ODD-Name:  a value\r\nAccept: a\r\naccept: b\r\nConnection: X-Ours\r\nX-Ours: gone\r\n";
+    client
+        .send(format!("PUT /mcp/caf%c3%a9?a=%2F HTTP/1.1\r\n{fields}Host: x\r\nAuthorization: Bearer {token}\r\n\r\n"))
+        .await;
+
+    let mut server = connection(&upstream).await;
+    let head = read_to(&mut server, "\r\n\r\n").await;
+    let lines: Vec<_> = head.lines().collect();
+    assert_eq!(lines[0], "PUT /mcp/caf%c3%a9?a=%2F HTTP/1.1");
+    assert_eq!(lines[1], format!("host: {}", upstream.local_addr().unwrap()));
+    assert_eq!(lines[2..5], ["x-ODD-Name: a value", "Accept: a", "accept: b"]);
+    let ours: Vec<_> = lines[5..].iter().filter_map(|line| Some(line.split_once(':')?.0)).collect();
+    assert_eq!(ours, ["authorization", "x-request-id"], "{head}");
+}
+
+#[tokio::test]
+async fn a_body_that_is_at_hand_goes_out_with_its_head() {
+    let (world, upstream, token) = world().await;
+    let mut client = world.raw().await;
+
+    client.send(head("POST", &token, BODY.len()) + BODY).await;
+
+    let server = connection(&upstream).await;
+    within("the request", server.readable()).await.unwrap();
+    let mut received = [0; 4096];
+    let count = server.try_read(&mut received).unwrap();
+    assert!(received[..count].ends_with(BODY.as_bytes()), "{:?}", String::from_utf8_lossy(&received[..count]));
+}
+
+#[tokio::test]
+async fn chunks_and_what_follows_them_are_read_to_their_end_and_the_connection_serves_the_next_request() {
+    let (world, upstream, token) = world().await;
+    let mut client = world.raw().await;
+    client.send(head("GET", &token, 0)).await;
+    let mut server = connection(&upstream).await;
+
+    for _ in 0..2 {
+        read_to(&mut server, "\r\n\r\n").await;
+        // In as many pieces as it has bytes.
+        let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n2\r\nde\r\n0\r\nX-Checksum: f\r\n\r\n";
+        server.set_nodelay(true).unwrap();
+        for byte in answer.as_bytes() {
+            server.write_all(&[*byte]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(client.response().await.unwrap().assert_status(200).body, "abcde");
+        client.send(head("GET", &token, 0)).await;
+    }
+}
+
+#[tokio::test]
+async fn rfc9112_s6_3_an_answer_whose_length_has_no_one_meaning_is_502() {
+    for framing in [
+        "Content-Length: 3\r\nContent-Length: 4",
+        "Content-Length: 3, 4",
+        "Content-Length: +3",
+        "Content-Length: three",
+        "Content-Length: 3\r\nX-A: \0",
+    ] {
+        let (world, upstream, token) = world().await;
+        let request = tokio::spawn(world.get("/mcp").bearer_auth(&token).answer());
+        let mut server = connection(&upstream).await;
+        read_to(&mut server, "\r\n\r\n").await;
+        server.write_all(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\nabcd").as_bytes()).await.unwrap();
+        request.await.unwrap().assert_status(502);
+        assert_eq!(server.read(&mut [0]).await.unwrap_or_default(), 0, "it serves no other: {framing:?}");
+    }
+}
+
+#[tokio::test]
+async fn rfc9112_s6_3_of_a_length_and_chunks_the_chunks_count_and_the_connection_serves_no_other_request() {
+    let (world, upstream, token) = world().await;
+    let request = tokio::spawn(world.get("/mcp").bearer_auth(&token).answer());
+    let mut server = connection(&upstream).await;
+    read_to(&mut server, "\r\n\r\n").await;
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    server.write_all(answer.as_bytes()).await.unwrap();
+
+    let answer = request.await.unwrap();
+    assert_eq!(answer.assert_status(200).body, "abc");
+    assert_eq!(within("the end of the connection", server.read(&mut [0])).await.unwrap(), 0);
+}

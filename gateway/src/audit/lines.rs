@@ -11,7 +11,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::AuditRecord;
+use super::{AuditRecord, json};
 use crate::delivery::Destination;
 
 /// How many bytes are written at once: for more of them Linux takes larger pages, of memory that nobody has used for long, and
@@ -95,10 +95,8 @@ impl Destination<Arc<AuditRecord>> for Lines {
         // What has failed comes again, and goes on where it broke off.
         if self.written >= self.lines.len() || self.lines == b"\n" {
             for record in batch {
-                // A record is made of texts and numbers: there is nothing in it that could not be written.
-                if serde_json::to_writer(&mut self.lines, &**record).is_ok() {
-                    self.lines.push(b'\n');
-                }
+                json::write(record, &mut self.lines);
+                self.lines.push(b'\n');
             }
         }
         self.write().map_err(|error| error.to_string())?;

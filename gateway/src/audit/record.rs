@@ -221,7 +221,8 @@ fn micros_if_any<S: Serializer>(span: &Option<Duration>, serializer: S) -> Resul
     micros(&span.unwrap_or_default(), serializer)
 }
 
-fn whole_micros(span: Duration) -> u64 {
+/// As records have it.
+pub(super) fn whole_micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 

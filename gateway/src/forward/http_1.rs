@@ -106,19 +106,11 @@ impl Http1 {
         upstream: &mut RoundTrip,
         context: &mut RequestContext,
     ) -> Result<Body> {
-        let has_body = !session.is_body_empty();
         let mut body = Body::Open;
-        let mut beginning = None;
-        if has_body {
-            // What is read from now on can be sent again, and what was read before comes first.
-            session.enable_retry_buffering();
-            beginning = session.get_retry_buffer();
-        }
-        if beginning.is_some() || !has_body {
-            body.send(beginning, session, upstream, context).await?;
-        } else {
+        match at_hand(session) {
+            Some(part) => body.send(part.map_err(Error::into_down)?, session, upstream, context).await?,
             // Some send no body before the upstream has said that it wants one (RFC 9110 §10.1.1).
-            upstream.send(&[], false).await?;
+            None => upstream.send(&[], false).await?,
         }
         let mut is_answered = false;
         while !is_answered || matches!(body, Body::Open) {
@@ -209,6 +201,20 @@ fn begin(session: &mut HttpSession, stream: Stream, context: &RequestContext) ->
     let visit = context.visit.as_ref().ok_or_else(no_grant)?;
     let write_timeout = visit.upstream().config().timeouts.idle_stream;
     Ok(RoundTrip::new(stream, received.method.clone(), changes.write(received)?, sending, write_timeout))
+}
+
+/// What there is of the request's body without waiting for it, to go out with the head: the next part, or nothing where that is
+/// its end.
+fn at_hand(session: &mut HttpSession) -> Option<Result<Option<Bytes>>> {
+    if session.is_body_empty() {
+        return Some(Ok(None));
+    }
+    // What is read from now on can be sent again, and what was read before comes first.
+    session.enable_retry_buffering();
+    match session.get_retry_buffer() {
+        Some(before) => Some(Ok(Some(before))),
+        None => unconstrained(session.read_body_or_idle(false)).now_or_never(),
+    }
 }
 
 /// Makes the head of an answer one of HTTP/1.1 with a length or an end.

@@ -28,19 +28,27 @@ pub struct RouteTable(HostTable<Paths>);
 /// The routes of one pattern of hosts.
 #[derive(Default)]
 struct Paths {
-    exactly: HashMap<String, Place>,
-    below: HashMap<String, Place>,
+    exactly: HashMap<Box<str>, Place>,
+    below: HashMap<Box<str>, Place>,
     /// The length of the longest in `below`. Longer ones need not be looked up: a bound on the work for a request with very
     /// many segments.
     longest: usize,
 }
 
 /// The routes of one pattern of hosts and one of paths. No two of them take the same method.
+///
+/// There may be many, so it is small: with its path, half a line of 64 bytes.
+#[derive(Default)]
 struct Place {
-    by_method: Vec<Arc<Route>>,
-    /// Takes all other methods.
+    /// Takes all methods that no other does.
     otherwise: Option<Arc<Route>>,
-    /// The methods that are taken; of no use where all are.
+    /// Those that take some methods, where there are any.
+    by_method: Option<Box<ByMethod>>,
+}
+
+struct ByMethod {
+    routes: Vec<Arc<Route>>,
+    /// The methods that are taken, where not all are.
     allow: HeaderValue,
 }
 
@@ -53,9 +61,7 @@ impl RouteTable {
     pub fn find(&self, target: &RequestTarget<'_>, request: &request::Parts) -> Result<&Arc<Route>, Rejection> {
         let place = self.0.of(target.host.as_deref()).find_map(|paths| paths.find(&target.reading));
         let place = place.ok_or(Rejection::NoRoute)?;
-        let preflighted = || place.preflighted(request);
-        let route = preflighted().or_else(|| place.route(&request.method));
-        route.ok_or_else(|| Rejection::MethodNotAllowed(place.allow.clone()))
+        place.preflighted(request).map_or_else(|| place.route(&request.method), Ok)
     }
 
     /// All routes, in no order.
@@ -76,7 +82,7 @@ impl FromIterator<Arc<Route>> for RouteTable {
                 paths.longest = paths.longest.max(path.reading().len());
                 &mut paths.below
             };
-            places.entry(path.reading().to_owned()).or_default().add(route);
+            places.entry(path.reading().into()).or_default().add(route);
         }
         Self(all)
     }
@@ -93,7 +99,7 @@ impl Paths {
     }
 }
 
-fn look_up<'a>(places: &'a HashMap<String, Place>, path: &str) -> Option<&'a Place> {
+fn look_up<'a>(places: &'a HashMap<Box<str>, Place>, path: &str) -> Option<&'a Place> {
     #[cfg(test)]
     tests::LOOK_UPS.with(|count| count.set(count.get() + 1));
     places.get(path)
@@ -106,39 +112,38 @@ fn borders(path: &str) -> impl Iterator<Item = usize> {
     whole.into_iter().chain(slashes)
 }
 
-impl Default for Place {
-    fn default() -> Self {
-        Self { by_method: Vec::new(), otherwise: None, allow: HeaderValue::from_static("") }
-    }
-}
-
 impl Place {
     fn add(&mut self, route: Arc<Route>) {
         if route.matches.methods.is_none() {
             self.otherwise = Some(route);
             return;
         }
-        self.by_method.push(route);
-        let methods = self.by_method.iter().filter_map(|route| route.matches.methods.as_ref());
-        self.allow = MethodSet::these(methods.flat_map(MethodSet::iter).cloned()).to_header();
+        let mut routes = self.by_method.take().map(|by_method| by_method.routes).unwrap_or_default();
+        routes.push(route);
+        let methods = routes.iter().filter_map(|route| route.matches.methods.as_ref());
+        let allow = MethodSet::these(methods.flat_map(MethodSet::iter).cloned()).to_header();
+        self.by_method = Some(Box::new(ByMethod { routes, allow }));
     }
 
-    fn route(&self, method: &Method) -> Option<&Arc<Route>> {
+    fn route(&self, method: &Method) -> Result<&Arc<Route>, Rejection> {
         let takes = |route: &&Arc<Route>| route.matches.methods.as_ref().is_some_and(|own| own.contains(method));
-        self.by_method.iter().find(takes).or(self.otherwise.as_ref())
+        let own = self.by_method.iter().flat_map(|by_method| &by_method.routes).find(takes);
+        own.or(self.otherwise.as_ref()).ok_or_else(|| match &self.by_method {
+            Some(by_method) => Rejection::MethodNotAllowed(by_method.allow.clone()),
+            None => Rejection::NoRoute,
+        })
     }
 
     /// The MCP endpoint that `request`, a browser's question, is about. It answers the question itself, whatever its methods.
     fn preflighted(&self, request: &request::Parts) -> Option<&Arc<Route>> {
-        if self.by_method.is_empty() {
-            return None; // it takes OPTIONS like any other
-        }
+        // Without others, one takes OPTIONS like anything else.
+        self.by_method.as_ref()?;
         let method = cross_origin::preflighted(request)?;
-        self.route(&method).filter(|route| route.mcp.is_some())
+        self.route(&method).ok().filter(|route| route.mcp.is_some())
     }
 
     fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
-        self.by_method.iter().chain(&self.otherwise)
+        self.by_method.iter().flat_map(|by_method| &by_method.routes).chain(&self.otherwise)
     }
 }
 
