@@ -211,7 +211,7 @@ impl ProxyHttp for Phases {
 }
 
 /// Tells an upstream over HTTP/2 that its client, over HTTP/2 too, asks for trailers (RFC 9113 §8.2.2). Pingora passes that on
-/// by itself, but not where a [`Downstream`] stands in its session's place.
+/// by itself, but not where its session is in a [`Slot`].
 ///
 /// # Errors
 /// When Pingora refuses a header value.
