@@ -11,7 +11,6 @@ use http::{HeaderMap, HeaderValue};
 use phantomgate_upstreams::http_1::Sending;
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
-use smallvec::SmallVec;
 
 /// How long most heads are, with a JWT, in bytes.
 const USUAL_LENGTH: usize = 1024;
@@ -20,26 +19,20 @@ const USUAL_LENGTH: usize = 1024;
 #[derive(Default)]
 pub struct Changes<'a> {
     target: Option<Vec<u8>>,
-    /// What fields are from now on; none: gone.
-    fields: SmallVec<[(HeaderName, Option<Cow<'a, HeaderValue>>); 8]>,
+    /// What fields are from now on; none: gone. In a map, as a client may send hundreds that are to be taken out, and each field
+    /// is looked for.
+    fields: HeaderMap<Option<Cow<'a, HeaderValue>>>,
 }
 
 impl<'a> Changes<'a> {
     /// Takes out all fields of this name.
     pub fn remove(&mut self, name: &HeaderName) {
-        self.change(name.clone(), None);
+        self.fields.insert(name.clone(), None);
     }
 
     /// Puts this in place of all fields of this name.
     pub fn insert(&mut self, name: HeaderName, value: impl Into<Cow<'a, HeaderValue>>) {
-        self.change(name, Some(value.into()));
-    }
-
-    fn change(&mut self, name: HeaderName, value: Option<Cow<'a, HeaderValue>>) {
-        match self.fields.iter_mut().find(|(changed, _)| *changed == name) {
-            Some((_, before)) => *before = value,
-            None => self.fields.push((name, value)),
-        }
+        self.fields.insert(name, Some(value.into()));
     }
 
     /// Puts another target in the place of the client's.
@@ -53,7 +46,7 @@ impl<'a> Changes<'a> {
     }
 
     fn is_changed(&self, name: &HeaderName) -> bool {
-        self.fields.iter().any(|(changed, _)| changed == name)
+        self.fields.contains_key(name)
     }
 
     /// Makes the changes in `header`.
@@ -64,10 +57,10 @@ impl<'a> Changes<'a> {
         if let Some(target) = self.target {
             header.set_raw_path(&target)?;
         }
-        for (name, value) in self.fields {
+        for (name, value) in &self.fields {
             match value {
-                Some(value) => header.insert_header(name, value.into_owned())?,
-                None => drop(header.remove_header(&name)),
+                Some(value) => header.insert_header(name, HeaderValue::clone(value))?,
+                None => drop(header.remove_header(name)),
             }
         }
         Ok(())
@@ -108,7 +101,7 @@ impl<'a> Changes<'a> {
             head.put_slice(part);
         }
         let ours = |is_host| {
-            let fields = self.fields.iter().filter(move |(name, _)| (name == HOST) == is_host);
+            let fields = self.fields.iter().filter(move |(name, _)| (*name == HOST) == is_host);
             fields.filter_map(|(name, value)| Some((name.as_str().as_bytes(), value.as_deref()?)))
         };
         let mut field = |name: &[u8], value: &HeaderValue| {
