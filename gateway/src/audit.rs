@@ -1,7 +1,7 @@
 //! ⑩ Exactly one record per request, whatever became of it.
 //!
-//! A request makes its [`AuditRecord`] when it is over; [`Audit`] passes it on to whoever keeps it: the log, the sinks of the
-//! configuration, the ring that the admin listener shows.
+//! A request makes its [`AuditRecord`] when it is over, of what it still has; [`Audit`] writes it down, as JSON, and passes
+//! that on to whoever keeps it: the sinks of the configuration, and the ring that the admin listener shows.
 
 mod json;
 mod lines;
@@ -9,11 +9,12 @@ mod recent;
 mod record;
 mod sink;
 
+pub use json::JsonRecord;
 pub use recent::{Entry, Recent};
+pub(crate) use record::bounded;
 #[cfg(test)]
 pub(crate) use record::tests::record;
 pub use record::{AuditRecord, Latency};
-pub(crate) use record::{bounded, bounded_share};
 pub use sink::AuditError;
 
 use std::sync::Arc;
@@ -183,13 +184,17 @@ impl Audit {
     }
 
     /// Passes `record` on.
-    pub fn keep(&self, record: Arc<AuditRecord>) {
+    pub fn keep(&self, record: &AuditRecord<'_>) {
         if self.is_logged {
             record.log();
         }
         if let Some(live) = &self.live {
-            live.count(&record);
+            live.count(record);
         }
+        if self.recent.is_none() && self.sinks.is_empty() {
+            return;
+        }
+        let record = JsonRecord::from(record);
         for sink in &self.sinks {
             sink.delivery().push(record.clone());
         }

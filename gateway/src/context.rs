@@ -1,5 +1,6 @@
 //! What is established of a request so far. When it is dropped, on whatever way out, it leaves the one audit record.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +13,7 @@ use phantomgate_upstreams::Visit;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::audit::{Audit, AuditRecord, Decision, Latency, Reason, bounded, bounded_share};
+use crate::audit::{Audit, AuditRecord, Decision, Latency, Reason, bounded};
 use crate::authorize::Grant;
 use crate::downstream::Slot;
 use crate::gateway::Gateway;
@@ -169,7 +170,13 @@ impl RequestContext {
 }
 
 impl RequestContext {
-    fn record(&self, arrival: &Arrival, (decision, reason): (Decision, Reason), latency: Latency) -> AuditRecord {
+    /// What is recorded of it, which it lends.
+    fn record<'a>(
+        &'a self,
+        arrival: &'a Arrival,
+        (decision, reason): (Decision, Reason),
+        latency: Latency,
+    ) -> AuditRecord<'a> {
         let route = self.route.as_deref();
         let token = self.admitted.as_ref().and_then(|admitted| admitted.grant.token()).or(self.token.as_ref());
         let active = token.map(|token| token.active());
@@ -179,38 +186,36 @@ impl RequestContext {
             trace: self.trace.as_ref().map(RequestTrace::position),
             decision,
             reason,
-            cause: self.outcome.as_ref().and_then(|outcome| outcome.cause.as_deref()).map(text),
+            cause: self.outcome.as_ref().and_then(|outcome| outcome.cause.as_deref()).map(bounded),
             status: self.status,
-            route: route.map(|route| route.name.clone()),
-            method: arrival.method.clone(),
-            path: text(arrival.uri.path()),
-            mcp_method: self.mcp.method().map(text),
-            mcp_name: self.mcp.name().map(text),
-            client_id: active.and_then(|active| active.client_id.as_ref()).map(bounded_share),
-            subject: active.and_then(|active| active.subject.as_ref()).map(bounded_share),
+            route: route.map(|route| &*route.name),
+            method: bounded(arrival.method.as_str()),
+            path: bounded(arrival.uri.path()),
+            mcp_method: self.mcp.method().map(bounded),
+            mcp_name: self.mcp.name().map(bounded),
+            client_id: active.and_then(|active| active.client_id.as_deref()).map(bounded),
+            subject: active.and_then(|active| active.subject.as_deref()).map(bounded),
             token: token.map(|token| token.digest()),
             token_lookup: self.token_lookup.map(<&str>::from),
             scopes_required: route.and_then(|route| scopes_required(route, self.mcp.messages.as_ref())),
-            scopes_granted: active.map(|active| active.scope.clone()),
+            scopes_granted: active.map(|active| &active.scope),
             peer: arrival.peer,
             protocol: protocol(arrival.version),
-            upstream: route.filter(|_| self.visit.is_some()).map(|route| route.upstream.config().name.clone()),
-            endpoint: self.visit.as_ref().and_then(Visit::authority).cloned(),
+            upstream: route.filter(|_| self.visit.is_some()).map(|route| &*route.upstream.config().name),
+            endpoint: self.visit.as_ref().and_then(Visit::authority).map(|authority| &**authority),
             retries: self.visit.as_ref().map_or(0, |visit| visit.attempts().saturating_sub(1)),
             bytes_received: self.body_bytes.0,
             bytes_sent: self.body_bytes.1,
             latency,
         }
     }
-}
 
-impl RequestContext {
-    fn finished(&self, trace: RequestTrace, record: Arc<AuditRecord>) -> Finished {
+    fn finished<'a>(&'a self, trace: &'a RequestTrace, record: &'a AuditRecord<'a>) -> Finished<'a> {
         let waited = |has_waited: bool, stage| self.stopwatch.span(stage).filter(|_| has_waited);
         Finished {
             trace,
             record,
-            route: self.route.clone(),
+            route: self.route.as_deref(),
             began: self.stopwatch.started(),
             introspection: waited(self.token_lookup.is_some_and(Lookup::has_waited), Stage::Introspection),
             exchange: waited(self.has_exchanged, Stage::Credential),
@@ -223,13 +228,14 @@ impl Drop for RequestContext {
         let Some(arrival) = self.arrival.take() else { return };
         let latency = self.stopwatch.stop();
         let outcome = self.outcome();
-        let tracing = self.tracing.take().filter(|_| self.trace.as_ref().is_some_and(RequestTrace::is_sampled));
-        if tracing.is_some() || self.audit.is_kept() {
-            let record = Arc::new(self.record(&arrival, outcome, latency));
-            if let Some((trace, tracing)) = self.trace.take().zip(tracing) {
-                tracing.finish(self.finished(trace, record.clone()));
+        let trace = self.trace.as_ref().filter(|trace| trace.is_sampled());
+        let traced = trace.zip(self.tracing.as_ref());
+        if traced.is_some() || self.audit.is_kept() {
+            let record = self.record(&arrival, outcome, latency);
+            if let Some((trace, tracing)) = traced {
+                tracing.finish(&self.finished(trace, &record));
             }
-            self.audit.keep(record);
+            self.audit.keep(&record);
         }
         let (decision, reason) = outcome;
         let counters = self.route.as_ref().map(|route| &route.counters);
@@ -239,11 +245,11 @@ impl Drop for RequestContext {
 }
 
 /// The scopes that a request takes, as far as that is known: those of the rules only where its message was read.
-fn scopes_required(route: &Route, messages: Option<&Messages>) -> Option<ScopeSet> {
+fn scopes_required<'a>(route: &'a Route, messages: Option<&Messages>) -> Option<Cow<'a, ScopeSet>> {
     let scopes = &route.protection.as_ref()?.scopes;
     Some(match (&route.mcp, messages) {
-        (Some(mcp), Some(messages)) => mcp.policy.needed(messages, Some(scopes)),
-        _ => scopes.clone(),
+        (Some(mcp), Some(messages)) => Cow::Owned(mcp.policy.needed(messages, Some(scopes))),
+        _ => Cow::Borrowed(scopes),
     })
 }
 
@@ -254,10 +260,6 @@ fn protocol(version: Version) -> &'static str {
         Version::HTTP_2 => "HTTP/2.0",
         _ => "HTTP/1.1",
     }
-}
-
-fn text(text: &str) -> String {
-    bounded(text).into_owned()
 }
 
 /// Counts what is under way, requests or connections, so that the end of the last one can be waited for.

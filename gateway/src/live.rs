@@ -67,7 +67,7 @@ impl Default for Live {
 
 impl Live {
     /// Counts the request that `record` is of.
-    pub fn count(&self, record: &AuditRecord) {
+    pub fn count(&self, record: &AuditRecord<'_>) {
         let Latency { introspection, message: _, credential, decision, upstream, total: _ } = record.latency;
         let until_answer = [introspection, credential, decision, upstream].into_iter().flatten().sum();
         self.add(record.decision, until_answer);

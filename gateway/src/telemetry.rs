@@ -7,7 +7,7 @@
 //!                                                └─► each attempt at an upstream (client) ─► traceparent of the upstream
 //! ```
 //! While a request is under way only its ids and its moments are noted. Spans are made of them, and of its audit record, when
-//! it is over, on the thread that sends them. What there is no room for is dropped and counted: no request waits for a trace.
+//! it is over, and sent by a thread of its own. What there is no room for is dropped and counted: no request waits for a trace.
 
 mod collector;
 mod context;
@@ -31,6 +31,7 @@ use crate::config::TracesConfig;
 use crate::delivery::{Delivery, Setup, Threads, WhenFull};
 use crate::forward::Changes;
 use crate::route::Route;
+use crate::telemetry::otlp::Span;
 use crate::telemetry::spans::Spans;
 
 /// Names the trace that a request is part of (W3C Trace Context).
@@ -45,7 +46,7 @@ const QUEUE: usize = 10_000;
 /// Traces requests.
 pub struct Tracing {
     config: TracesConfig,
-    delivery: Delivery<Finished>,
+    delivery: Delivery<Vec<Span>>,
 }
 
 /// The trace of one request that is under way.
@@ -69,13 +70,13 @@ struct Attempt {
 }
 
 /// A request that is over, and was traced.
-pub struct Finished {
+pub struct Finished<'a> {
     /// Its trace.
-    pub trace: RequestTrace,
+    pub trace: &'a RequestTrace,
     /// What is recorded of it.
-    pub record: Arc<AuditRecord>,
+    pub record: &'a AuditRecord<'a>,
     /// Its route, if one was found.
-    pub route: Option<Arc<Route>>,
+    pub route: Option<&'a Route>,
     /// When it arrived, by the clock of [`RequestTrace`]'s moments.
     pub began: Instant,
     /// When the authorization server was asked about the token, and for how long that was waited for.
@@ -126,8 +127,8 @@ impl Tracing {
     }
 
     /// Sends the spans of a request, when there is time.
-    pub fn finish(&self, finished: Finished) {
-        self.delivery.push(finished);
+    pub fn finish(&self, finished: &Finished<'_>) {
+        self.delivery.push(spans::of(finished));
     }
 
     /// Brings the gauge of the queue up to date.

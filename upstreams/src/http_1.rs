@@ -15,7 +15,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf, BytesMut};
 use http::Method;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::HttpTask;
@@ -61,7 +61,7 @@ pub struct RoundTrip {
     /// How long each write may take.
     write_timeout: Duration,
     /// The head of the request, until the first of its body, or the lack of one, is sent with it.
-    unsent: BytesMut,
+    unsent: Vec<u8>,
     /// What was read, and not taken yet.
     read: BytesMut,
     /// How much is made room for next.
@@ -74,7 +74,7 @@ pub struct RoundTrip {
 
 impl RoundTrip {
     /// Begins with a request of this `method`, whose head is `head` and whose body is sent so. Nothing is written yet.
-    pub fn new(stream: Stream, method: Method, head: BytesMut, sending: Sending, write_timeout: Duration) -> Self {
+    pub fn new(stream: Stream, method: Method, head: Vec<u8>, sending: Sending, write_timeout: Duration) -> Self {
         Self {
             stream,
             method,
@@ -112,7 +112,8 @@ impl RoundTrip {
             if part.is_empty() && end.is_empty() {
                 stream.write_all(&head).await?;
             } else {
-                stream.write_all_buf(&mut head.chain(size.as_bytes()).chain(part).chain(end)).await?;
+                let body = Buf::chain(Buf::chain(size.as_bytes(), part), end);
+                stream.write_all_buf(&mut Buf::chain(&*head, body)).await?;
             }
             stream.flush().await
         });

@@ -1,20 +1,50 @@
 //! A record as JSON, on one line.
 //!
 //! Each request leaves one, so it is written by hand: what serde_json would look for in each name and each text (something to
-//! escape), names do not have, and texts hardly ever. A test holds it to what serde_json makes of the same record.
+//! escape), names do not have, and texts hardly ever.
 
-use std::fmt::Display;
-use std::io::Write as _;
+use std::fmt::{Display, Write as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use phantomgate_introspection::ScopeSet;
 use uuid::Uuid;
 
-use super::AuditRecord;
-use super::record::{Latency, bounded, whole_micros};
+use super::record::{AuditRecord, LONGEST_TEXT, Latency, whole_micros};
+use crate::telemetry::TraceParent;
 
-/// Puts `record` at the end of `line`, without an end of the line.
-pub(super) fn write(record: &AuditRecord, line: &mut Vec<u8>) {
+/// A record that is written down: what is kept of a request, by the thread that has just served it and has everything at
+/// hand. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct JsonRecord {
+    text: Arc<str>,
+    trace: Option<TraceParent>,
+}
+
+impl JsonRecord {
+    /// The JSON object, without an end of the line.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Where in its trace the request is, of which the JSON has only the trace.
+    pub fn trace(&self) -> Option<TraceParent> {
+        self.trace
+    }
+}
+
+impl From<&AuditRecord<'_>> for JsonRecord {
+    fn from(record: &AuditRecord<'_>) -> Self {
+        // As long as most are.
+        let mut text = String::with_capacity(1024);
+        write(record, &mut text);
+        Self { text: text.into(), trace: record.trace }
+    }
+}
+
+/// Puts `record` at the end of `line`.
+fn write(record: &AuditRecord<'_>, line: &mut String) {
     // All of them, so that none is forgotten that is added.
     let AuditRecord {
         time,
@@ -46,36 +76,37 @@ pub(super) fn write(record: &AuditRecord, line: &mut Vec<u8>) {
     } = record;
     let Latency { introspection, message, credential, decision: own, upstream: at_upstream, total } = *latency;
     let mut object = Object { line };
-    object.line.push(b'{');
-    object.plain("time", humantime::format_rfc3339_micros(UNIX_EPOCH + time.since_epoch()));
-    object.text("request_id", request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+    object.line.push('{');
+    object.display("time", humantime::format_rfc3339_micros(UNIX_EPOCH + time.since_epoch()));
+    object.plain("request_id", request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
     if let Some(trace) = trace {
-        object.plain("trace_id", trace.trace_id);
+        object.display("trace_id", trace.trace_id);
     }
-    object.text("decision", decision.into());
-    object.text("reason", reason.into());
+    object.plain("decision", decision.into());
+    object.plain("reason", reason.into());
     object.text_if("cause", cause.as_deref());
     object.number("status", (*status).into());
-    object.text_if("route", route.as_deref());
-    object.text("method", &bounded(method.as_str()));
+    object.text_if("route", *route);
+    object.text("method", method);
     object.text("path", path);
     object.text_if("mcp_method", mcp_method.as_deref());
     object.text_if("mcp_name", mcp_name.as_deref());
     object.text_if("client_id", client_id.as_deref());
     object.text_if("subject", subject.as_deref());
     if let Some(token) = token {
-        object.plain("token", token);
+        object.display("token", token);
     }
-    object.text_if("token_lookup", *token_lookup);
-    for (name, scopes) in [("scopes_required", scopes_required), ("scopes_granted", scopes_granted)] {
-        object.text_if(name, scopes.as_ref().map(ScopeSet::to_string).as_deref().map(bounded).as_deref());
+    if let Some(token_lookup) = token_lookup {
+        object.plain("token_lookup", token_lookup);
     }
+    object.scopes_if("scopes_required", scopes_required.as_deref());
+    object.scopes_if("scopes_granted", *scopes_granted);
     if let Some(peer) = peer {
-        object.plain("peer", peer);
+        object.peer("peer", peer);
     }
-    object.text("protocol", protocol);
-    object.text_if("upstream", upstream.as_deref());
-    object.text_if("endpoint", endpoint.as_deref());
+    object.plain("protocol", protocol);
+    object.text_if("upstream", *upstream);
+    object.text_if("endpoint", *endpoint);
     for (name, count) in [("retries", retries), ("bytes_received", bytes_received), ("bytes_sent", bytes_sent)] {
         object.number(name, u64::try_from(*count).unwrap_or(u64::MAX));
     }
@@ -91,49 +122,58 @@ pub(super) fn write(record: &AuditRecord, line: &mut Vec<u8>) {
             object.number(name, whole_micros(span));
         }
     }
-    object.line.push(b'}');
+    object.line.push('}');
 }
 
 /// An object that has begun.
 struct Object<'a> {
-    line: &'a mut Vec<u8>,
+    line: &'a mut String,
 }
 
 impl Object<'_> {
     fn name(&mut self, name: &'static str) {
-        if self.line.last() != Some(&b'{') {
-            self.line.push(b',');
+        if !self.line.ends_with('{') {
+            self.line.push(',');
         }
-        self.line.push(b'"');
-        self.line.extend_from_slice(name.as_bytes());
-        self.line.extend_from_slice(b"\":");
+        self.line.push('"');
+        self.line.push_str(name);
+        self.line.push_str("\":");
     }
 
     fn number(&mut self, name: &'static str, number: u64) {
         self.name(name);
-        self.line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        self.digits(number);
+    }
+
+    fn digits(&mut self, number: u64) {
+        self.line.push_str(itoa::Buffer::new().format(number));
     }
 
     /// A text whose characters are letters, digits and punctuation that JSON has no use for.
-    fn plain(&mut self, name: &'static str, text: impl Display) {
+    fn plain(&mut self, name: &'static str, text: &str) {
         self.name(name);
-        // A vector takes whatever comes.
+        self.line.push('"');
+        self.line.push_str(text);
+        self.line.push('"');
+    }
+
+    /// The same, of what has to be put into words.
+    fn display(&mut self, name: &'static str, text: impl Display) {
+        self.name(name);
+        // A string takes whatever comes.
         let _ = write!(self.line, "\"{text}\"");
     }
 
     fn text(&mut self, name: &'static str, text: &str) {
-        self.name(name);
         // All of them, one or not: so the processor can look at many at once.
         let needs_escapes =
             text.bytes().fold(false, |any, byte| any | (byte < b' ') | (byte == b'"') | (byte == b'\\'));
         if needs_escapes {
-            // A text has nothing in it that could not be written.
-            let _ = serde_json::to_writer(&mut *self.line, text);
-            return;
+            self.name(name);
+            self.line.push_str(&serde_json::Value::from(text).to_string());
+        } else {
+            self.plain(name, text);
         }
-        self.line.push(b'"');
-        self.line.extend_from_slice(text.as_bytes());
-        self.line.push(b'"');
     }
 
     fn text_if(&mut self, name: &'static str, text: Option<&str>) {
@@ -141,38 +181,65 @@ impl Object<'_> {
             self.text(name, text);
         }
     }
+
+    /// Scopes, which have nothing to escape, as one bounded text.
+    fn scopes_if(&mut self, name: &'static str, scopes: Option<&ScopeSet>) {
+        let Some(scopes) = scopes else { return };
+        self.name(name);
+        self.line.push('"');
+        let start = self.line.len();
+        for scope in scopes.iter() {
+            if self.line.len() > start {
+                self.line.push(' ');
+            }
+            self.line.push_str(scope.as_str());
+        }
+        if self.line.len() > start + LONGEST_TEXT {
+            self.line.truncate(start + LONGEST_TEXT);
+            self.line.push('\u{2026}');
+        }
+        self.line.push('"');
+    }
+
+    fn peer(&mut self, name: &'static str, peer: &SocketAddr) {
+        let SocketAddr::V4(peer) = peer else { return self.display(name, peer) };
+        self.name(name);
+        for (octet, before) in peer.ip().octets().into_iter().zip(['"', '.', '.', '.']) {
+            self.line.push(before);
+            self.digits(octet.into());
+        }
+        self.line.push(':');
+        self.digits(peer.port().into());
+        self.line.push('"');
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use http::Method;
-    use strum::VariantArray as _;
+    use serde_json::{Map, Value, json};
 
     use super::super::record::tests::record;
-    use super::super::{Decision, Reason};
     use super::*;
-    use crate::telemetry::{SpanId, TraceId, TraceParent};
+    use crate::telemetry::{SpanId, TraceId};
 
-    fn assert_same(record: &AuditRecord) {
-        let mut line = b"before".to_vec();
-        write(record, &mut line);
-        assert_eq!(String::from_utf8(line).unwrap(), format!("before{}", serde_json::to_string(record).unwrap()));
+    fn text(record: &AuditRecord<'_>) -> String {
+        JsonRecord::from(record).text().to_owned()
     }
 
-    #[test]
-    fn it_is_what_serde_json_makes() {
-        assert_same(&record());
-        let scopes = ScopeSet::from_granted(&"s".repeat(300));
+    fn written(record: &AuditRecord<'_>) -> Map<String, Value> {
+        serde_json::from_str(&text(record)).unwrap()
+    }
+
+    /// One with everything that a record of a request which was granted has not.
+    fn of_an_odd_request() -> AuditRecord<'static> {
         let trace = TraceParent { trace_id: TraceId::new([0xab; 16]), span_id: SpanId::new([1; 8]), is_sampled: true };
-        assert_same(&AuditRecord {
+        AuditRecord {
             trace: Some(trace),
-            cause: Some("a cause".to_owned()),
+            cause: Some("a cause".into()),
+            scopes_required: Some(std::borrow::Cow::Owned(ScopeSet::default())),
             peer: Some("[2001:db8::1]:443".parse().unwrap()),
-            scopes_granted: Some(scopes),
-            scopes_required: Some(ScopeSet::default()),
-            method: Method::from_bytes("M".repeat(300).as_bytes()).unwrap(),
             retries: 3,
             latency: Latency {
                 introspection: Some(Duration::from_nanos(1)),
@@ -183,8 +250,45 @@ mod tests {
                 total: Duration::ZERO,
             },
             ..record()
-        });
-        assert_same(&AuditRecord {
+        }
+    }
+
+    #[test]
+    fn times_are_exact_to_the_microsecond_and_what_never_happened_is_left_out() {
+        assert_eq!(
+            text(&record()),
+            concat!(
+                r#"{"time":"2023-11-14T22:13:20.000007Z","request_id":"00000000-0000-0000-0000-000000000001","#,
+                r#""decision":"allow","reason":"granted","status":200,"route":"mcp","method":"POST","path":"/mcp","#,
+                r#""mcp_method":"tools/call","mcp_name":"fetch-users","client_id":"agent","subject":"alice","#,
+                r#""token_lookup":"hit","scopes_required":"users:read","scopes_granted":"users:read users:write","#,
+                r#""peer":"127.0.0.1:40000","protocol":"HTTP/1.1","upstream":"users-mcp","#,
+                r#""endpoint":"10.0.0.5:3000","retries":0,"bytes_received":120,"bytes_sent":340,"#,
+                r#""introspection_us":3,"upstream_us":4000,"total_us":5000}"#
+            )
+        );
+        let record = written(&of_an_odd_request());
+        let of_these = |names: &[&str]| -> Vec<Value> { names.iter().map(|name| record[*name].clone()).collect() };
+        assert_eq!(record["trace_id"], "ab".repeat(16));
+        assert_eq!(
+            of_these(&["cause", "scopes_required", "peer"]),
+            [json!("a cause"), json!(""), json!("[2001:db8::1]:443")]
+        );
+        assert_eq!(
+            of_these(&["introspection_us", "message_us", "credential_us", "decision_us", "upstream_us", "total_us"]),
+            [json!(0), json!(2), json!(3_000), json!(4_000_000), json!(u64::MAX), json!(0)]
+        );
+    }
+
+    #[test]
+    fn it_has_the_fields_of_its_schema() {
+        let schema = schemars::schema_for!(AuditRecord<'static>);
+        let is_required = |name: &String| schema.get("required").unwrap().as_array().unwrap().contains(&json!(name));
+        let documented: Vec<&String> = schema.get("properties").unwrap().as_object().unwrap().keys().collect();
+        // No digest is made here but of a token that was admitted.
+        let but_token = documented.iter().copied().filter(|name| *name != "token");
+        assert_eq!(written(&of_an_odd_request()).keys().collect::<Vec<_>>(), but_token.collect::<Vec<_>>());
+        let bare = AuditRecord {
             route: None,
             mcp_method: None,
             mcp_name: None,
@@ -198,18 +302,41 @@ mod tests {
             endpoint: None,
             latency: Latency::default(),
             ..record()
-        });
-        for (decision, reason) in Decision::VARIANTS.iter().cycle().zip(Reason::VARIANTS) {
-            assert_same(&AuditRecord { decision: *decision, reason: *reason, ..record() });
+        };
+        let required = documented.into_iter().filter(|name| is_required(name));
+        assert_eq!(written(&bare).keys().collect::<Vec<_>>(), required.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn it_is_one_line_of_json_whatever_stands_in_a_text() {
+        let hostile = "a\r\n{\"decision\":\"allow\"}\u{2028}\u{1b}[31m\0";
+        let characters = ('\0'..'\u{100}').chain(['\u{2028}', '\u{fffd}', '\u{10ffff}']);
+        for path in
+            characters.map(|character| format!("before{character}after")).chain([hostile.to_owned(), String::new()])
+        {
+            let record = AuditRecord { path: path.as_str().into(), subject: Some(path.as_str().into()), ..record() };
+            let line = text(&record);
+            assert!(!line.contains(|character| character < ' '), "{line}");
+            let record: Map<String, Value> = serde_json::from_str(&line).unwrap();
+            assert_eq!(
+                (&record["path"], &record["subject"], &record["decision"]),
+                (&json!(path), &json!(path), &json!("allow"))
+            );
         }
     }
 
     #[test]
-    fn whatever_stands_in_a_text_is_escaped_as_serde_json_does() {
-        for character in ('\0'..'\u{100}').chain(['\u{2028}', '\u{fffd}', '\u{10ffff}']) {
-            let text = format!("before{character}after");
-            assert_same(&AuditRecord { path: text.clone(), subject: Some(text.into()), ..record() });
-        }
-        assert_same(&AuditRecord { path: String::new(), ..record() });
+    fn scopes_are_cut_off_as_other_texts_are() {
+        let cut = |scopes: &str| {
+            let scopes = ScopeSet::from_granted(scopes);
+            let record = AuditRecord { scopes_granted: Some(&scopes), ..record() };
+            written(&record)["scopes_granted"].clone()
+        };
+        assert_eq!(cut(&"s".repeat(256)), "s".repeat(256));
+        assert_eq!(cut(&"s".repeat(257)), format!("{}…", "s".repeat(256)));
+        assert_eq!(
+            cut(&format!("{} {}", "s".repeat(200), "t".repeat(200))),
+            format!("{} {}…", "s".repeat(200), "t".repeat(55))
+        );
     }
 }

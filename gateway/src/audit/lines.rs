@@ -9,9 +9,8 @@ use std::io::{self, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::{AuditRecord, json};
+use super::JsonRecord;
 use crate::delivery::Destination;
 
 /// How many bytes are written at once: for more of them Linux takes larger pages, of memory that nobody has used for long, and
@@ -90,12 +89,12 @@ impl Lines {
     }
 }
 
-impl Destination<Arc<AuditRecord>> for Lines {
-    fn deliver(&mut self, batch: &[Arc<AuditRecord>]) -> Result<usize, String> {
+impl Destination<JsonRecord> for Lines {
+    fn deliver(&mut self, batch: &[JsonRecord]) -> Result<usize, String> {
         // What has failed comes again, and goes on where it broke off.
         if self.written >= self.lines.len() || self.lines == b"\n" {
             for record in batch {
-                json::write(record, &mut self.lines);
+                self.lines.extend_from_slice(record.text().as_bytes());
                 self.lines.push(b'\n');
             }
         }
@@ -139,12 +138,13 @@ fn open(path: &Path) -> io::Result<File> {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use super::super::AuditRecord;
     use super::super::record::tests::record;
     use super::*;
 
-    fn batch(subjects: &[&str]) -> Vec<Arc<AuditRecord>> {
-        let record = |subject: &&str| AuditRecord { subject: Some((*subject).into()), ..record() };
-        subjects.iter().map(|subject| Arc::new(record(subject))).collect()
+    fn batch(subjects: &[&str]) -> Vec<JsonRecord> {
+        let of = |subject: &&str| JsonRecord::from(&AuditRecord { subject: Some((*subject).into()), ..record() });
+        subjects.iter().map(of).collect()
     }
 
     fn subjects(path: &Path) -> Vec<String> {

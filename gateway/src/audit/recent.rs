@@ -1,13 +1,14 @@
 //! The last records, for whoever looks at the gateway at the moment. Those that must last are a sink's.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use parking_lot::Mutex;
 use schemars::JsonSchema;
+use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 
-use super::AuditRecord;
+use super::{AuditRecord, JsonRecord};
 
 /// A ring of the last [`Recent::CAPACITY`] records, each with a number.
 #[derive(Default)]
@@ -15,28 +16,35 @@ pub struct Recent(Mutex<Ring>);
 
 #[derive(Default)]
 struct Ring {
-    records: VecDeque<Arc<AuditRecord>>,
+    records: VecDeque<JsonRecord>,
     /// The number of the last one.
     last: u64,
 }
 
 /// A record and its number.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, JsonSchema)]
 pub struct Entry {
     /// One more than that of the record before; the first since the gateway was started has 1.
     pub sequence: u64,
     /// The record.
-    #[serde(flatten, serialize_with = "as_it_is")]
-    #[schemars(with = "AuditRecord")]
-    pub record: Arc<AuditRecord>,
+    #[schemars(flatten, with = "AuditRecord<'static>")]
+    pub record: JsonRecord,
+}
+
+impl Serialize for Entry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let fields = self.record.text().trim_start_matches('{');
+        let object = format!("{{\"sequence\":{},{fields}", self.sequence);
+        RawValue::from_string(object).map_err(S::Error::custom)?.serialize(serializer)
+    }
 }
 
 impl Recent {
-    /// How many records are kept. None takes more than about 4 kB beside what it shares.
+    /// How many records are kept. None takes more than about 4 kB.
     pub const CAPACITY: usize = 1_000;
 
     /// Keeps `record`, in place of the oldest one if there is no room.
-    pub fn push(&self, record: Arc<AuditRecord>) {
+    pub fn push(&self, record: JsonRecord) {
         let mut ring = self.0.lock();
         ring.last += 1;
         let oldest = if ring.records.len() < Self::CAPACITY { None } else { ring.records.pop_front() };
@@ -61,10 +69,6 @@ impl Recent {
     }
 }
 
-fn as_it_is<S: Serializer>(record: &Arc<AuditRecord>, serializer: S) -> Result<S::Ok, S::Error> {
-    record.serialize(serializer)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::record::tests::record;
@@ -79,7 +83,7 @@ mod tests {
         let recent = Recent::default();
         assert!(numbers(&recent, 0).is_empty());
         for _ in 0..3 {
-            recent.push(Arc::new(record()));
+            recent.push(JsonRecord::from(&record()));
         }
         assert_eq!(numbers(&recent, 0), [1, 2, 3]);
         assert_eq!(numbers(&recent, 2), [3]);
@@ -90,7 +94,7 @@ mod tests {
     fn the_oldest_make_room() {
         let recent = Recent::default();
         for _ in 0..Recent::CAPACITY + 5 {
-            recent.push(Arc::new(record()));
+            recent.push(JsonRecord::from(&record()));
         }
         let numbers = numbers(&recent, 0);
         assert_eq!((numbers.len(), numbers.first(), recent.last()), (Recent::CAPACITY, Some(&6), 1_005));
@@ -99,7 +103,7 @@ mod tests {
     #[test]
     fn an_entry_is_the_record_with_its_number() {
         let recent = Recent::default();
-        recent.push(Arc::new(record()));
+        recent.push(JsonRecord::from(&record()));
         let entry = serde_json::to_value(&recent.since(0)[0]).unwrap();
         assert_eq!((&entry["sequence"], &entry["subject"]), (&1.into(), &"alice".into()));
     }

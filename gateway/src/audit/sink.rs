@@ -1,9 +1,8 @@
 //! Where records go, each place with its own queue and its own thread.
 
 use std::io;
-use std::sync::Arc;
 
-use super::AuditRecord;
+use super::JsonRecord;
 use super::lines::Lines;
 use crate::config::{AuditDestination, AuditSinkConfig};
 use crate::delivery::{Delivery, Setup, Threads};
@@ -12,7 +11,7 @@ use crate::telemetry::logs::Logs;
 /// One place.
 pub(super) struct Sink {
     config: AuditSinkConfig,
-    delivery: Delivery<Arc<AuditRecord>>,
+    delivery: Delivery<JsonRecord>,
 }
 
 /// Why records cannot be kept where they should be.
@@ -50,7 +49,7 @@ impl Sink {
         &self.config
     }
 
-    pub(super) fn delivery(&self) -> &Delivery<Arc<AuditRecord>> {
+    pub(super) fn delivery(&self) -> &Delivery<JsonRecord> {
         &self.delivery
     }
 }

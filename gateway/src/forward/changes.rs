@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 
-use bytes::{BufMut as _, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST, HeaderName, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue};
 use phantomgate_upstreams::http_1::Sending;
@@ -91,14 +90,14 @@ impl<'a> Changes<'a> {
     ///
     /// # Errors
     /// The target would end before its end.
-    pub fn write(&self, received: &RequestHeader) -> Result<BytesMut> {
+    pub fn write(&self, received: &RequestHeader) -> Result<Vec<u8>> {
         let target = self.target(received);
         if target.iter().any(|byte| *byte <= b' ') {
             return Err(malformed("its target"));
         }
-        let mut head = BytesMut::with_capacity(USUAL_LENGTH);
+        let mut head = Vec::with_capacity(USUAL_LENGTH);
         for part in [received.method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\n"] {
-            head.put_slice(part);
+            head.extend_from_slice(part);
         }
         let ours = |is_host| {
             let fields = self.fields.iter().filter(move |(name, _)| (*name == HOST) == is_host);
@@ -106,7 +105,7 @@ impl<'a> Changes<'a> {
         };
         let mut field = |name: &[u8], value: &HeaderValue| {
             for part in [name, b": ", value.as_bytes(), b"\r\n"] {
-                head.put_slice(part);
+                head.extend_from_slice(part);
             }
         };
         ours(true).for_each(|(name, value)| field(name, value));
@@ -119,7 +118,7 @@ impl<'a> Changes<'a> {
             }
         }
         ours(false).for_each(|(name, value)| field(name, value));
-        head.put_slice(b"\r\n");
+        head.extend_from_slice(b"\r\n");
         Ok(head)
     }
 }
@@ -130,6 +129,8 @@ fn malformed(what: &'static str) -> Box<Error> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::*;
 
     fn received() -> RequestHeader {
@@ -149,7 +150,7 @@ mod tests {
     }
 
     fn written(changes: &Changes<'_>, received: &RequestHeader) -> String {
-        String::from_utf8(changes.write(received).unwrap().to_vec()).unwrap()
+        String::from_utf8(changes.write(received).unwrap()).unwrap()
     }
 
     #[test]

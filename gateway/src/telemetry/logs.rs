@@ -1,9 +1,8 @@
 //! Audit records as OpenTelemetry logs: the fields are the attributes, under the names that they have in JSON.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::collector::{Collector, Reply, number, scope, text};
 use super::context::TraceParent;
@@ -11,7 +10,7 @@ use super::otlp::{
     self, AnyValue, ExportLogsServiceRequest, ExportLogsServiceResponse, KeyValue, LogRecord, ResourceLogs, ScopeLogs,
     SeverityNumber,
 };
-use crate::audit::{AuditRecord, Decision};
+use crate::audit::JsonRecord;
 use crate::config::CollectorConfig;
 use crate::delivery::Destination;
 
@@ -25,9 +24,9 @@ impl Logs {
     }
 }
 
-impl Destination<Arc<AuditRecord>> for Logs {
-    fn deliver(&mut self, batch: &[Arc<AuditRecord>]) -> Result<usize, String> {
-        let log_records = batch.iter().map(|record| log_record(record)).collect();
+impl Destination<JsonRecord> for Logs {
+    fn deliver(&mut self, batch: &[JsonRecord]) -> Result<usize, String> {
+        let log_records = batch.iter().map(log_record).collect();
         let scope_logs = ScopeLogs { scope: Some(scope()), log_records };
         let resource = Some(self.0.resource());
         let resource_logs = ResourceLogs { resource, scope_logs: vec![scope_logs] };
@@ -45,26 +44,30 @@ impl Destination<Arc<AuditRecord>> for Logs {
     }
 }
 
-fn log_record(record: &AuditRecord) -> LogRecord {
-    let (severity_number, severity_text) = match record.decision {
-        Decision::Allow => (SeverityNumber::Info, "INFO"),
-        Decision::Deny => (SeverityNumber::Warn, "WARN"),
-        Decision::Fail => (SeverityNumber::Error, "ERROR"),
+fn log_record(record: &JsonRecord) -> LogRecord {
+    // It is an object: we have written it.
+    let fields: Map<String, Value> = serde_json::from_str(record.text()).unwrap_or_default();
+    let word = |name| fields.get(name).and_then(Value::as_str).unwrap_or_default();
+    let count = |name| fields.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let (severity_number, severity_text) = match word("decision") {
+        "allow" => (SeverityNumber::Info, "INFO"),
+        "deny" => (SeverityNumber::Warn, "WARN"),
+        _ => (SeverityNumber::Error, "ERROR"),
     };
-    let summary = format!("{} {} {} {}", record.method, record.path, record.status, <&str>::from(record.reason));
-    let fields = serde_json::to_value(record).unwrap_or_default();
-    let attributes = fields.as_object().into_iter().flatten().filter_map(|(name, value)| attribute(name, value));
-    let time = nanoseconds(record.time.since_epoch());
+    let summary = format!("{} {} {} {}", word("method"), word("path"), count("status"), word("reason"));
+    let arrived = humantime::parse_rfc3339(word("time")).unwrap_or(UNIX_EPOCH);
+    let time = nanoseconds(arrived.duration_since(UNIX_EPOCH).unwrap_or_default());
+    let trace = record.trace();
     LogRecord {
         time_unix_nano: time,
-        observed_time_unix_nano: time.saturating_add(nanoseconds(record.latency.total)),
+        observed_time_unix_nano: time.saturating_add(nanoseconds(Duration::from_micros(count("total_us")))),
         severity_number: severity_number.into(),
         severity_text: severity_text.to_owned(),
         body: Some(AnyValue { value: Some(otlp::Value::Text(summary)) }),
-        attributes: attributes.collect(),
-        trace_id: record.trace.map(|trace| trace.trace_id.bytes()).unwrap_or_default(),
-        span_id: record.trace.map(|trace| trace.span_id.bytes()).unwrap_or_default(),
-        flags: record.trace.map_or(0, |TraceParent { is_sampled, .. }| u32::from(is_sampled)),
+        attributes: fields.iter().filter_map(|(name, value)| attribute(name, value)).collect(),
+        trace_id: trace.map(|trace| trace.trace_id.bytes()).unwrap_or_default(),
+        span_id: trace.map(|trace| trace.span_id.bytes()).unwrap_or_default(),
+        flags: trace.map_or(0, |TraceParent { is_sampled, .. }| u32::from(is_sampled)),
         event_name: "phantomgate.request".to_owned(),
     }
 }

@@ -25,9 +25,9 @@ impl Spans {
     }
 }
 
-impl Destination<Finished> for Spans {
-    fn deliver(&mut self, batch: &[Finished]) -> Result<usize, String> {
-        let spans = batch.iter().flat_map(spans).collect();
+impl Destination<Vec<Span>> for Spans {
+    fn deliver(&mut self, batch: &[Vec<Span>]) -> Result<usize, String> {
+        let spans = batch.concat();
         let scope_spans = ScopeSpans { scope: Some(scope()), spans };
         let resource = Some(self.0.resource());
         let resource_spans = ResourceSpans { resource, scope_spans: vec![scope_spans] };
@@ -43,7 +43,7 @@ impl Destination<Finished> for Spans {
 }
 
 /// All spans of a request.
-fn spans(finished: &Finished) -> Vec<Span> {
+pub(super) fn of(finished: &Finished<'_>) -> Vec<Span> {
     let mut spans = vec![request(finished)];
     spans.extend(finished.introspection.map(|when| asked(finished, "introspection", when)));
     spans.extend(finished.exchange.map(|when| asked(finished, "exchange", when)));
@@ -52,10 +52,10 @@ fn spans(finished: &Finished) -> Vec<Span> {
 }
 
 /// The span that all others of the request are children of.
-fn request(finished: &Finished) -> Span {
-    let (record, trace) = (&finished.record, &finished.trace);
+fn request(finished: &Finished<'_>) -> Span {
+    let (record, trace) = (finished.record, finished.trace);
     let mut attributes = vec![
-        text("http.request.method", known_method(record.method.as_str()).unwrap_or("_OTHER")),
+        text("http.request.method", known_method(&record.method).unwrap_or("_OTHER")),
         text("url.path", &*record.path),
         text("network.protocol.version", record.protocol.trim_start_matches("HTTP/").trim_end_matches(".0")),
         text("phantomgate.request_id", record.request_id.to_string()),
@@ -72,7 +72,7 @@ fn request(finished: &Finished) -> Span {
         attributes.push(number("http.response.status_code", record.status));
     }
     let optional = [
-        ("phantomgate.route", record.route.as_deref()),
+        ("phantomgate.route", record.route),
         ("phantomgate.client_id", record.client_id.as_deref()),
         ("user.id", record.subject.as_deref()),
         ("mcp.method.name", record.mcp_method.as_deref()),
@@ -82,7 +82,7 @@ fn request(finished: &Finished) -> Span {
     attributes.extend(record.token.map(|token| text("phantomgate.token", token.to_string())));
     let route = finished.route.as_ref().map(|route| route.matches.path.to_string());
     attributes.extend(route.as_deref().map(|route| text("http.route", route)));
-    let method = known_method(record.method.as_str()).unwrap_or("HTTP");
+    let method = known_method(&record.method).unwrap_or("HTTP");
     let name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
     let has_failed = record.decision == Decision::Fail || record.status >= 500;
     if has_failed {
@@ -96,7 +96,7 @@ fn request(finished: &Finished) -> Span {
 }
 
 /// The authorization server was asked for something.
-fn asked(finished: &Finished, name: &str, when: (Instant, Duration)) -> Span {
+fn asked(finished: &Finished<'_>, name: &str, when: (Instant, Duration)) -> Span {
     let server = finished.route.as_ref().and_then(|route| route.protection.as_ref());
     let attributes =
         server.map(|protection| text("phantomgate.authorization_server", &*protection.authorization_server));
@@ -108,11 +108,11 @@ fn asked(finished: &Finished, name: &str, when: (Instant, Duration)) -> Span {
 }
 
 /// An endpoint was tried: until the head of its answer, or its failure.
-fn upstream(finished: &Finished, attempt: &Attempt) -> Span {
-    let record = &finished.record;
-    let method = known_method(record.method.as_str());
+fn upstream(finished: &Finished<'_>, attempt: &Attempt) -> Span {
+    let record = finished.record;
+    let method = known_method(&record.method);
     let mut attributes = vec![text("http.request.method", method.unwrap_or("_OTHER"))];
-    attributes.extend(record.upstream.as_deref().map(|upstream| text("phantomgate.upstream", upstream)));
+    attributes.extend(record.upstream.map(|upstream| text("phantomgate.upstream", upstream)));
     match attempt.endpoint.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?))) {
         Some((host, port)) => attributes.extend([text("server.address", host), number("server.port", port)]),
         None => attributes.push(text("server.address", &*attempt.endpoint)),
@@ -131,14 +131,14 @@ fn upstream(finished: &Finished, attempt: &Attempt) -> Span {
 }
 
 fn span(
-    finished: &Finished,
+    finished: &Finished<'_>,
     name: String,
     kind: SpanKind,
     (began, took): (Instant, Duration),
     attributes: Vec<KeyValue>,
     has_failed: bool,
 ) -> Span {
-    let trace = &finished.trace;
+    let trace = finished.trace;
     let start = finished.record.time.since_epoch() + began.saturating_duration_since(finished.began);
     let code = if has_failed { StatusCode::Error } else { StatusCode::Unset };
     let state = trace.state.as_ref().and_then(|state| state.to_str().ok()).unwrap_or_default();

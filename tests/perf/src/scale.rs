@@ -16,7 +16,7 @@ use crate::document::{Findings, aligned, bytes, circumstances, grouped, rounds, 
 use crate::load::{NUMBER, Turns};
 use crate::machine::{Disturbance, Watch};
 use crate::requests::each;
-use crate::statistics::{median, spread};
+use crate::statistics::{median, ratio, spread};
 use crate::upstream::RECEIVED;
 use crate::world::{Gateway, World, mcp_route, route};
 
@@ -122,10 +122,10 @@ impl Case {
         median(self.rounds.iter().map(figure))
     }
 
-    /// How many times as much a request costs as with `other`: the median over the rounds of what each of them says, so that
-    /// a machine that changes its pace meanwhile changes little.
+    /// How many times as much a request costs as with `other`.
     fn ratio_to(&self, other: &Self) -> f64 {
-        median(self.rounds.iter().zip(&other.rounds).map(|(own, other)| own.cpu / other.cpu))
+        let cpu = |case: &Self| case.rounds.iter().map(|round| round.cpu).collect::<Vec<_>>();
+        ratio(cpu(self), cpu(other))
     }
 }
 

@@ -10,6 +10,12 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
+/// How many times as much one thing took as another: the median over the rounds of what each of them says, so that a machine
+/// that changes its pace meanwhile changes little.
+pub(crate) fn ratio(of: impl IntoIterator<Item = f64>, to: impl IntoIterator<Item = f64>) -> f64 {
+    median(of.into_iter().zip(to).map(|(of, to)| of / to))
+}
+
 /// How far apart the values are: from the least to the greatest, as a share of the median.
 pub(crate) fn spread(values: impl IntoIterator<Item = f64>) -> f64 {
     let sorted = sorted(values);
@@ -40,6 +46,12 @@ mod tests {
         assert_eq!(median([3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median([4.0, 1.0, 2.0, 3.0]), 2.5);
         assert!(median([]).is_nan());
+    }
+
+    #[test]
+    fn a_ratio_compares_what_was_measured_in_the_same_round() {
+        let (slow_at_first, the_other) = ([20.0, 10.0, 10.0], [10.0, 5.0, 6.0]);
+        assert_eq!(ratio(slow_at_first, the_other), 2.0);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! phantomgate and its peers on the same work.
 //!
 //! In each round every peer is started anew, shown to do the work, warmed up and then measured, one after the other; the
-//! next round begins with another of them. What a machine does meanwhile meets all of them alike, and the medians over the
-//! rounds are compared.
+//! next round begins with another of them. What a machine does meanwhile meets all of them alike, and each is
+//! compared with phantomgate in the same round.
 
 mod chart;
 mod document;
@@ -117,6 +117,7 @@ async fn measure(
         }
     }
     let disturbances = rounds.values().flatten().map(|measurement| measurement.disturbance);
+    let phantomgate = rounds.get(&Peer::Phantomgate);
     ScenarioResult {
         scenario,
         measured: today(),
@@ -124,7 +125,10 @@ async fn measure(
         rounds: arguments.rounds,
         seconds: arguments.seconds,
         disturbance: disturbances.fold(Disturbance::default(), Disturbance::worst),
-        peers: peers.iter().map(|&peer| PeerResult::of(peer, peer.version(), &rounds[&peer])).collect(),
+        peers: peers
+            .iter()
+            .map(|&peer| PeerResult::of(peer, peer.version(), &rounds[&peer], phantomgate.map(Vec::as_slice)))
+            .collect(),
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::peer::Peer;
 use super::scenario::Scenario;
 use crate::machine::{Disturbance, Machine};
-use crate::statistics::{median, spread};
+use crate::statistics::{median, ratio, spread};
 
 /// The results of some scenarios, each with the machine and the time it was measured on and at.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -42,6 +42,8 @@ pub(crate) struct PeerResult {
     pub(crate) p999: f64,
     /// Microseconds of processor time, user and system, of all its processes, for one request.
     pub(crate) cpu: f64,
+    /// How many times as much processor time that is as phantomgate's in the same rounds; nothing where that was not measured.
+    pub(crate) of_phantomgates: Option<f64>,
     /// Outside of the kernel, for one request; nothing where the machine does not count them.
     pub(crate) instructions: Option<f64>,
     /// From its start to the end of the load.
@@ -67,8 +69,9 @@ pub(crate) struct Measurement {
 }
 
 impl PeerResult {
-    /// What the rounds come to.
-    pub(crate) fn of(peer: Peer, version: String, rounds: &[Measurement]) -> Self {
+    /// What the rounds come to, beside those of `phantomgate`.
+    pub(crate) fn of(peer: Peer, version: String, rounds: &[Measurement], phantomgate: Option<&[Measurement]>) -> Self {
+        let cpu = |rounds: &[Measurement]| rounds.iter().map(|round| round.cpu).collect::<Vec<_>>();
         let of = |figure: fn(&Measurement) -> f64| round(median(rounds.iter().map(figure)));
         let instructions: Vec<f64> = rounds.iter().filter_map(|round| round.instructions).collect();
         Self {
@@ -79,6 +82,7 @@ impl PeerResult {
             p99: of(|round| round.p99),
             p999: of(|round| round.p999),
             cpu: of(|round| round.cpu),
+            of_phantomgates: phantomgate.map(|phantomgate| round(ratio(cpu(rounds), cpu(phantomgate)))),
             instructions: (!instructions.is_empty()).then(|| round(median(instructions))),
             introspections: of(|round| round.introspections),
             memory: of(|round| round.memory),
@@ -135,6 +139,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn result(scenario: Scenario, cpu: &[(Peer, f64)]) -> ScenarioResult {
+        let phantomgate = cpu.iter().find(|(peer, _)| *peer == Peer::Phantomgate).map(|(_, cpu)| *cpu);
         let peer = |&(peer, cpu): &(Peer, f64)| PeerResult {
             peer,
             version: "1.2.3".to_owned(),
@@ -143,6 +148,7 @@ pub(crate) mod tests {
             p99: 3200.0,
             p999: 12_000.0,
             cpu,
+            of_phantomgates: phantomgate.map(|phantomgate| cpu / phantomgate),
             instructions: None,
             introspections: 12_345.0,
             memory: 20.0 * 1024.0 * 1024.0,

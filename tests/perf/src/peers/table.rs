@@ -1,6 +1,5 @@
 //! The table: Markdown that reads as well in a terminal.
 
-use super::peer::Peer;
 use super::results::{PeerResult, ScenarioResult};
 use crate::document::{aligned, grouped, milliseconds};
 
@@ -15,14 +14,13 @@ pub(crate) fn table(result: &ScenarioResult) -> String {
         head.push("instructions");
     }
     head.extend(["introspections", "memory"]);
-    let base = result.peers.iter().find(|peer| peer.peer == Peer::Phantomgate).map(|peer| peer.cpu);
     let mut rows = vec![head.into_iter().map(str::to_owned).collect::<Vec<_>>()];
-    rows.extend(result.peers.iter().map(|peer| row(peer, base, counted)));
+    rows.extend(result.peers.iter().map(|peer| row(peer, counted)));
 
     aligned(&rows) + "\n" + &circumstances(result)
 }
 
-fn row(result: &PeerResult, base: Option<f64>, counted: bool) -> Vec<String> {
+fn row(result: &PeerResult, counted: bool) -> Vec<String> {
     let mut cells = vec![
         name(result),
         grouped(result.requests_per_second),
@@ -30,7 +28,7 @@ fn row(result: &PeerResult, base: Option<f64>, counted: bool) -> Vec<String> {
         milliseconds(result.p99),
         milliseconds(result.p999),
         format!("{:.1} µs", result.cpu),
-        base.map_or(NONE.to_owned(), |base| format!("× {:.2}", result.cpu / base)),
+        result.of_phantomgates.map_or(NONE.to_owned(), |ratio| format!("× {ratio:.2}")),
     ];
     if counted {
         cells.push(result.instructions.map_or(NONE.to_owned(), grouped));
@@ -65,6 +63,7 @@ fn circumstances(result: &ScenarioResult) -> String {
 mod tests {
     use super::*;
     use crate::machine::Disturbance;
+    use crate::peers::peer::Peer;
     use crate::peers::results::tests::result;
     use crate::peers::scenario::Scenario;
 
