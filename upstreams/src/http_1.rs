@@ -64,6 +64,8 @@ pub struct RoundTrip {
     unsent: Vec<u8>,
     /// What was read, and not taken yet.
     read: BytesMut,
+    /// How much of that is a head without its end.
+    parsed: usize,
     /// How much is made room for next.
     room: usize,
     /// What is read of the answer; none before its head.
@@ -82,6 +84,7 @@ impl RoundTrip {
             write_timeout,
             unsent: head,
             read: BytesMut::new(),
+            parsed: 0,
             room: *ROOM.start(),
             body: None,
             has_answer: false,
@@ -135,11 +138,14 @@ impl RoundTrip {
             match &mut self.body {
                 None if self.read.is_empty() => {}
                 None => {
-                    if let Some(Head { header, body, keeps_connection }) = head::take(&mut self.read, &self.method)? {
-                        (self.body, self.has_answer) = (body, true);
+                    let is_due = self.parsed == 0 || head::may_end(&self.read, self.parsed);
+                    let head = if is_due { head::take(&mut self.read, &self.method)? } else { None };
+                    if let Some(Head { header, body, keeps_connection }) = head {
+                        (self.body, self.has_answer, self.parsed) = (body, true, 0);
                         self.keeps_connection &= keeps_connection;
                         return Ok(HttpTask::Header(Box::new(header), body.is_some_and(Body::is_over)));
                     }
+                    self.parsed = self.read.len();
                     if self.read.len() > LONGEST_HEAD {
                         return Err(Malformed("the length of the head").into());
                     }

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use divan::{Bencher, black_box};
 use http::{Request, request};
 use phantomgate::admission::admit;
@@ -48,7 +47,7 @@ pub(crate) fn admitting() -> impl FnMut() -> Grant {
     move || grant(&route, black_box(&request), None)
 }
 
-pub(crate) fn deciding() -> impl FnMut() -> BytesMut {
+pub(crate) fn deciding() -> impl FnMut() -> Vec<u8> {
     let (gateway, request) = (gateway(), request("/mcp", Some(&token(0))));
     warm(find(&gateway, &request), &request);
     let received = RequestHeader::from(request.clone());

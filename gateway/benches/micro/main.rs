@@ -20,7 +20,9 @@
 )]
 
 mod admission;
+mod audit;
 mod authorization_server;
+mod heads;
 mod instructions;
 mod introspection;
 mod messages;
@@ -63,6 +65,9 @@ fn scenarios() -> Vec<Scenario> {
         scenario("admission: hit (credential, digest, cache, authorize, grant)", admission::admitting),
         scenario("admission: hit, from target to token swap", admission::deciding),
         scenario("admission: refused, no credential", admission::refusing),
+        scenario("heads: change a request of 200 untrusted fields", || heads::changing(200)),
+        scenario("heads: read an answer of 200 pieces", || heads::reading(200)),
+        scenario("audit: write a record", audit::writing),
         scenario("messages: parse tools/call of 500 B", || messages::parsing(messages::call(0))),
         scenario("messages: parse tools/call of 64 KiB", || messages::parsing(messages::call(64 * 1024))),
         scenario("messages: parse a batch of 10 × 500 B", || messages::parsing(messages::batch(10))),

@@ -54,6 +54,14 @@ pub(super) fn take(read: &mut BytesMut, method: &Method) -> Result<Option<Head>,
     Ok(Some(Head { header, body, keeps_connection }))
 }
 
+/// Whether a head may end in what was `read`, whose first `known` bytes hold no end. Whoever sends a head in many pieces would
+/// otherwise have all of it parsed again with each of them.
+pub(super) fn may_end(read: &[u8], known: usize) -> bool {
+    let end_may_begin = known.saturating_sub(b"\n\r\n".len() - 1);
+    let rest = read.get(end_may_begin..).unwrap_or_default();
+    rest.windows(2).any(|bytes| bytes == b"\n\n") || rest.windows(3).any(|bytes| bytes == b"\n\r\n")
+}
+
 /// As a proxy has to read what a server says (RFC 9112 §5.1, §5.2): blanks before a colon mean nothing, and neither does the
 /// end of a line that goes on in the next.
 fn parser() -> ParserConfig {
