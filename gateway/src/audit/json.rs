@@ -14,6 +14,13 @@ use uuid::Uuid;
 use super::record::{AuditRecord, LONGEST_TEXT, Latency, whole_micros};
 use crate::telemetry::TraceParent;
 
+/// How a field begins that is not the first.
+macro_rules! name {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
 /// A record that is written down: what is kept of a request, by the thread that has just served it and has everything at
 /// hand. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -76,47 +83,48 @@ fn write(record: &AuditRecord<'_>, line: &mut String) {
     } = record;
     let Latency { introspection, message, credential, decision: own, upstream: at_upstream, total } = *latency;
     let mut object = Object { line };
-    object.line.push('{');
-    object.display("time", humantime::format_rfc3339_micros(UNIX_EPOCH + time.since_epoch()));
-    object.plain("request_id", request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+    object.display("{\"time\":", humantime::format_rfc3339_micros(UNIX_EPOCH + time.since_epoch()));
+    object.plain(name!("request_id"), request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
     if let Some(trace) = trace {
-        object.display("trace_id", trace.trace_id);
+        object.display(name!("trace_id"), trace.trace_id);
     }
-    object.plain("decision", decision.into());
-    object.plain("reason", reason.into());
-    object.text_if("cause", cause.as_deref());
-    object.number("status", (*status).into());
-    object.text_if("route", *route);
-    object.text("method", method);
-    object.text("path", path);
-    object.text_if("mcp_method", mcp_method.as_deref());
-    object.text_if("mcp_name", mcp_name.as_deref());
-    object.text_if("client_id", client_id.as_deref());
-    object.text_if("subject", subject.as_deref());
+    object.plain(name!("decision"), decision.into());
+    object.plain(name!("reason"), reason.into());
+    object.text_if(name!("cause"), cause.as_deref());
+    object.number(name!("status"), (*status).into());
+    object.text_if(name!("route"), *route);
+    object.text(name!("method"), method);
+    object.text(name!("path"), path);
+    object.text_if(name!("mcp_method"), mcp_method.as_deref());
+    object.text_if(name!("mcp_name"), mcp_name.as_deref());
+    object.text_if(name!("client_id"), client_id.as_deref());
+    object.text_if(name!("subject"), subject.as_deref());
     if let Some(token) = token {
-        object.display("token", token);
+        object.display(name!("token"), token);
     }
     if let Some(token_lookup) = token_lookup {
-        object.plain("token_lookup", token_lookup);
+        object.plain(name!("token_lookup"), token_lookup);
     }
-    object.scopes_if("scopes_required", scopes_required.as_deref());
-    object.scopes_if("scopes_granted", *scopes_granted);
+    object.scopes_if(name!("scopes_required"), scopes_required.as_deref());
+    object.scopes_if(name!("scopes_granted"), *scopes_granted);
     if let Some(peer) = peer {
-        object.peer("peer", peer);
+        object.peer(name!("peer"), peer);
     }
-    object.plain("protocol", protocol);
-    object.text_if("upstream", *upstream);
-    object.text_if("endpoint", *endpoint);
-    for (name, count) in [("retries", retries), ("bytes_received", bytes_received), ("bytes_sent", bytes_sent)] {
+    object.plain(name!("protocol"), protocol);
+    object.text_if(name!("upstream"), *upstream);
+    object.text_if(name!("endpoint"), *endpoint);
+    for (name, count) in
+        [(name!("retries"), retries), (name!("bytes_received"), bytes_received), (name!("bytes_sent"), bytes_sent)]
+    {
         object.number(name, u64::try_from(*count).unwrap_or(u64::MAX));
     }
     for (name, span) in [
-        ("introspection_us", introspection),
-        ("message_us", message),
-        ("credential_us", credential),
-        ("decision_us", own),
-        ("upstream_us", at_upstream),
-        ("total_us", Some(total)),
+        (name!("introspection_us"), introspection),
+        (name!("message_us"), message),
+        (name!("credential_us"), credential),
+        (name!("decision_us"), own),
+        (name!("upstream_us"), at_upstream),
+        (name!("total_us"), Some(total)),
     ] {
         if let Some(span) = span {
             object.number(name, whole_micros(span));
@@ -125,23 +133,14 @@ fn write(record: &AuditRecord<'_>, line: &mut String) {
     object.line.push('}');
 }
 
-/// An object that has begun.
+/// An object that has begun. Its fields have names as `name!` makes them.
 struct Object<'a> {
     line: &'a mut String,
 }
 
 impl Object<'_> {
-    fn name(&mut self, name: &'static str) {
-        if !self.line.ends_with('{') {
-            self.line.push(',');
-        }
-        self.line.push('"');
-        self.line.push_str(name);
-        self.line.push_str("\":");
-    }
-
     fn number(&mut self, name: &'static str, number: u64) {
-        self.name(name);
+        self.line.push_str(name);
         self.digits(number);
     }
 
@@ -151,7 +150,7 @@ impl Object<'_> {
 
     /// A text whose characters are letters, digits and punctuation that JSON has no use for.
     fn plain(&mut self, name: &'static str, text: &str) {
-        self.name(name);
+        self.line.push_str(name);
         self.line.push('"');
         self.line.push_str(text);
         self.line.push('"');
@@ -159,9 +158,11 @@ impl Object<'_> {
 
     /// The same, of what has to be put into words.
     fn display(&mut self, name: &'static str, text: impl Display) {
-        self.name(name);
+        self.line.push_str(name);
+        self.line.push('"');
         // A string takes whatever comes.
-        let _ = write!(self.line, "\"{text}\"");
+        let _ = write!(self.line, "{text}");
+        self.line.push('"');
     }
 
     fn text(&mut self, name: &'static str, text: &str) {
@@ -169,7 +170,7 @@ impl Object<'_> {
         let needs_escapes =
             text.bytes().fold(false, |any, byte| any | (byte < b' ') | (byte == b'"') | (byte == b'\\'));
         if needs_escapes {
-            self.name(name);
+            self.line.push_str(name);
             self.line.push_str(&serde_json::Value::from(text).to_string());
         } else {
             self.plain(name, text);
@@ -185,7 +186,7 @@ impl Object<'_> {
     /// Scopes, which have nothing to escape, as one bounded text.
     fn scopes_if(&mut self, name: &'static str, scopes: Option<&ScopeSet>) {
         let Some(scopes) = scopes else { return };
-        self.name(name);
+        self.line.push_str(name);
         self.line.push('"');
         let start = self.line.len();
         for scope in scopes.iter() {
@@ -203,7 +204,7 @@ impl Object<'_> {
 
     fn peer(&mut self, name: &'static str, peer: &SocketAddr) {
         let SocketAddr::V4(peer) = peer else { return self.display(name, peer) };
-        self.name(name);
+        self.line.push_str(name);
         for (octet, before) in peer.ip().octets().into_iter().zip(['"', '.', '.', '.']) {
             self.line.push(before);
             self.digits(octet.into());
