@@ -28,49 +28,59 @@ pub struct AuditRecord<'a> {
     #[schemars(with = "String")]
     pub request_id: Uuid,
     /// The trace it is part of, in hexadecimal (W3C Trace Context), where requests are traced.
-    #[schemars(rename = "trace_id", with = "Option<String>")]
+    #[schemars(rename = "trace_id", with = "Option<String>", skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceParent>,
     /// What became of it.
     pub decision: Decision,
     /// Why.
     pub reason: Reason,
     /// What the operator should know beyond that.
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cow<'a, str>>,
     /// The status sent; 0 when none was.
     pub status: u16,
     /// The route, if one was found.
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub route: Option<&'a str>,
     /// The method.
     pub method: Cow<'a, str>,
     /// The path, without the query.
     pub path: Cow<'a, str>,
     /// The method of its MCP message; of a batch, of the first.
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub mcp_method: Option<Cow<'a, str>>,
     /// The tool, prompt or resource that this is about.
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub mcp_name: Option<Cow<'a, str>>,
     /// The agent's client identifier.
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<Cow<'a, str>>,
     /// The subject of the token.
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub subject: Option<Cow<'a, str>>,
     /// What the token is known by: the first 64 bits of its digest, in hexadecimal.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenDigest>,
     /// How the token was known: from the cache (`hit`, `negative`, `stale`), by asking (`miss`), by waiting for the answer to
     /// another request's question (`coalesced`), or not at all, because too many waited (`refused`).
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub token_lookup: Option<&'static str>,
     /// The scopes that this takes, by the route and by the rules for what its message asks for; separated by spaces.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", skip_serializing_if = "Option::is_none")]
     pub scopes_required: Option<Cow<'a, ScopeSet>>,
     /// The scopes that the token was granted, separated by spaces.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", skip_serializing_if = "Option::is_none")]
     pub scopes_granted: Option<&'a ScopeSet>,
     /// Where the request came from: the other end of the connection.
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub peer: Option<SocketAddr>,
     /// The protocol it came by: `HTTP/1.1` or `HTTP/2.0`.
     pub protocol: &'static str,
     /// The upstream it was sent to.
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<&'a str>,
     /// The endpoint of the upstream, the last that was tried: host and port.
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<&'a str>,
     /// How many further attempts were made to reach the upstream after the first.
     pub retries: usize,
@@ -87,19 +97,19 @@ pub struct AuditRecord<'a> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, JsonSchema)]
 pub struct Latency {
     /// Until the token was known: from the cache, or by asking the authorization server.
-    #[schemars(rename = "introspection_us", with = "Option<u64>")]
+    #[schemars(rename = "introspection_us", with = "Option<u64>", skip_serializing_if = "Option::is_none")]
     pub introspection: Option<Duration>,
     /// Until the message of an MCP request was here: mostly the client's time.
-    #[schemars(rename = "message_us", with = "Option<u64>")]
+    #[schemars(rename = "message_us", with = "Option<u64>", skip_serializing_if = "Option::is_none")]
     pub message: Option<Duration>,
     /// Until there was a credential for the upstream: kept from before, signed, or by asking the authorization server.
-    #[schemars(rename = "credential_us", with = "Option<u64>")]
+    #[schemars(rename = "credential_us", with = "Option<u64>", skip_serializing_if = "Option::is_none")]
     pub credential: Option<Duration>,
     /// All else until it was decided: our own work.
-    #[schemars(rename = "decision_us", with = "Option<u64>")]
+    #[schemars(rename = "decision_us", with = "Option<u64>", skip_serializing_if = "Option::is_none")]
     pub decision: Option<Duration>,
     /// From when it was decided to the head of the upstream's answer: connecting, retries and the upstream's own time.
-    #[schemars(rename = "upstream_us", with = "Option<u64>")]
+    #[schemars(rename = "upstream_us", with = "Option<u64>", skip_serializing_if = "Option::is_none")]
     pub upstream: Option<Duration>,
     /// From the arrival of the request to the end of the answer.
     #[schemars(rename = "total_us", with = "u64")]
