@@ -71,12 +71,12 @@ impl Wanted {
 
     fn is(&self, record: &JsonRecord) -> bool {
         let Self { since: _, limit: _, decision, reason, route, client_id, subject } = self;
-        let any = [route, client_id, subject].iter().all(|wanted| wanted.is_none());
-        if any && decision.is_none() && reason.is_none() {
+        let texts = [route, client_id, subject];
+        if decision.is_none() && reason.is_none() && texts.iter().all(|wanted| wanted.is_none()) {
             return true;
         }
         let is = |wanted: &Option<String>, text: Option<String>| wanted.is_none() || *wanted == text;
-        // We have written it, so it can be read.
+        // It can be read: we have written it.
         serde_json::from_str(record.text()).is_ok_and(|record: Facts| {
             decision.is_none_or(|decision| decision == record.decision)
                 && reason.is_none_or(|reason| reason == record.reason)

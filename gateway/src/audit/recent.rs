@@ -40,7 +40,8 @@ impl Serialize for Entry {
 }
 
 impl Recent {
-    /// How many records are kept. None takes more than about 4 kB.
+    /// How many records are kept. Few take more than 1 kB, and none more than about 10: texts are bounded, but each character of
+    /// them may have to be escaped.
     pub const CAPACITY: usize = 1_000;
 
     /// Keeps `record`, in place of the oldest one if there is no room.
