@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    io,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -142,7 +143,7 @@ impl axum::serve::Listener for TlsConnections {
         }
     }
 
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 }
@@ -150,17 +151,20 @@ impl axum::serve::Listener for TlsConnections {
 impl Upstream {
     /// Starts one; unless scripted otherwise it answers every request with what it got, as JSON.
     pub async fn start() -> Self {
-        Self::start_at("127.0.0.1:0".parse().unwrap()).await
+        Self::start_at("127.0.0.1:0".parse().unwrap()).await.unwrap()
     }
 
     /// The same at this address.
-    pub async fn start_at(address: SocketAddr) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap();
+    ///
+    /// # Errors
+    /// When somebody else has it.
+    pub async fn start_at(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
         let script = Arc::new(Script::default());
         let router = Router::new().fallback(receive).with_state(Arc::clone(&script));
         tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
-        Self { address, script }
+        Ok(Self { address, script })
     }
 
     /// The same behind TLS, which offers these protocols (ALPN).

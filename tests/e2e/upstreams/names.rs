@@ -1,5 +1,6 @@
 //! Endpoints by name, and what happens when the name comes to stand for something else.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,8 +19,15 @@ const SECOND: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 #[tokio::test]
 async fn a_name_that_comes_to_stand_for_another_address_moves_new_requests_there_and_fails_none() {
     let mut given = Given::new().await;
+    // The port may be somebody else's at the second address.
+    let second = loop {
+        match Upstream::start_at((SECOND, given.upstream.address().port()).into()).await {
+            Ok(second) => break second,
+            Err(error) if error.kind() == ErrorKind::AddrInUse => given.upstream = Upstream::start().await,
+            Err(error) => panic!("{error}"),
+        }
+    };
     let port = given.upstream.address().port();
-    let second = Upstream::start_at((SECOND, port).into()).await;
     given.upstream.add_header("x-served-by", "first");
     second.add_header("x-served-by", "second");
     let hosts = Hosts::new(given.directory());
