@@ -311,6 +311,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_answer_may_come_byte_by_byte() {
+        for end in ["\r\n", "\n"] {
+            let answer = format!("{end}HTTP/1.1 200 OK{end}X-A: 1{end}  2{end}Content-Length: 0{end}{end}");
+            let pieces: Vec<&str> = answer.split("").filter(|piece| !piece.is_empty()).collect();
+            assert_eq!(answers(&pieces).await, (vec!["200 true".to_owned()], true), "{end:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn an_answer_that_breaks_off_is_none_and_only_one_that_never_began_may_come_another_time() {
         for (pieces, error) in [
             (&[][..], "ConnectionClosed ReusedOnly"),

@@ -14,6 +14,9 @@ use super::body::Body;
 /// How many fields a head may have.
 const MOST_FIELDS: usize = 256;
 
+/// From how many bytes of empty lines on what comes is no answer. A few are skipped, as old servers sent one too many.
+const LONGEST_BLANK: usize = 16;
+
 /// How many fields are made room for beyond those that were read: about as many are added on the way to the client.
 const SPARE: usize = 4;
 
@@ -33,6 +36,10 @@ pub(super) struct Head {
 /// # Errors
 /// It is none, it begins another protocol, or what it says of its length has no one meaning.
 pub(super) fn take(read: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malformed> {
+    let blank = read.iter().take(LONGEST_BLANK).take_while(|byte| matches!(byte, b'\r' | b'\n'));
+    if blank.count() == LONGEST_BLANK {
+        return Err(Malformed("empty lines in place of a head"));
+    }
     let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let status = parser().parse_response_with_uninit_headers(&mut parsed, read, &mut fields);
@@ -182,6 +189,13 @@ mod tests {
             assert!(take(&mut text, &Method::GET).unwrap().is_none(), "{length}");
             assert_eq!(text, &whole[..length]);
         }
+    }
+
+    #[test]
+    fn empty_lines_come_before_a_head_but_not_in_its_place() {
+        assert!(read(&format!("{}HTTP/1.1 200 OK\r\n\r\n", "\r\n".repeat(7))).is_ok());
+        assert!(read(&format!("{}HTTP/1.1 200 OK\r\n\r\n", "\r\n".repeat(8))).is_err());
+        assert!(take(&mut BytesMut::from(&[b'\n'; LONGEST_BLANK][..]), &Method::GET).is_err());
     }
 
     #[test]
