@@ -98,6 +98,15 @@ impl<T: Send + 'static> Delivery<T> {
         Ok(Self { queue, when_full: setup.when_full, numbers })
     }
 
+    /// Takes what `make` gives, unless there is no room and it may be dropped: then it is not even made.
+    pub fn push_with(&self, make: impl FnOnce() -> T) {
+        if self.when_full == WhenFull::Drop && self.queue.is_full() {
+            self.numbers.dropped.increment(1);
+        } else {
+            self.push(make());
+        }
+    }
+
     /// Takes `item`, unless there is no room and it may be dropped.
     pub fn push(&self, item: T) {
         let taken = match self.when_full {
@@ -327,6 +336,23 @@ mod tests {
         drop(delivery);
         assert!(threads.end_within(Duration::from_secs(60)));
         assert_eq!(delivered.iter().flatten().collect::<Vec<_>>(), [7]);
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_not_made() {
+        let (delivery, _delivered, threads) = start(usize::MAX, WhenFull::Drop);
+        // What fails is held until the queue is full, and then given up; so it is full again and again.
+        let was_not_made = (0..1_000_000).any(|_| {
+            let mut is_made = false;
+            delivery.push_with(|| {
+                is_made = true;
+                7
+            });
+            !is_made
+        });
+        assert!(was_not_made);
+        drop(delivery);
+        assert!(threads.end_within(Duration::from_secs(60)));
     }
 
     #[test]

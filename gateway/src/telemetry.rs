@@ -128,7 +128,7 @@ impl Tracing {
 
     /// Sends the spans of a request, when there is time.
     pub fn finish(&self, finished: &Finished<'_>) {
-        self.delivery.push(spans::of(finished));
+        self.delivery.push_with(|| spans::of(finished));
     }
 
     /// Brings the gauge of the queue up to date.
