@@ -88,7 +88,7 @@ async fn rfc7662_s2_3_an_error_says_nothing_of_the_token() {
 #[tokio::test]
 async fn rfc7662_s4_an_answer_is_never_used_past_the_exp_in_it() {
     let world = World::new().await;
-    let exp = now() + 3;
+    let exp = now() + 4;
     let token = world.authorization_server.issue(json!({ "exp": exp }));
     ask(&world, &token).await.assert_status(200);
 

@@ -186,7 +186,7 @@ async fn the_ttl_of_a_route_counts_while_the_authorization_server_fails() {
 #[tokio::test]
 async fn an_old_answer_does_not_stand_in_past_the_exp_of_its_token() {
     let world = standing_in("1h").await;
-    let exp = now() + 3;
+    let exp = now() + 4;
     let token = world.authorization_server.issue(json!({ "exp": exp }));
     world.get("/mcp").bearer_auth(&token).answer().await.assert_status(200);
 

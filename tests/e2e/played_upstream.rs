@@ -112,17 +112,22 @@ async fn nobody_gets_a_connection_on_which_more_came_than_was_asked_for() {
 #[tokio::test]
 async fn an_idle_connection_is_given_up_before_common_servers_close_theirs() {
     let (world, upstream, token) = world().await;
-    let request = tokio::spawn(world.get("/mcp").bearer_auth(&token).answer());
-    let mut connection = connection(&upstream).await;
-    read_to(&mut connection, "\r\n\r\n").await;
-    connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
-    request.await.unwrap().assert_status(200);
-    let idle_since = Instant::now();
+    let mut waited = Vec::new();
+    // Node.js and uvicorn wait for five seconds; what is sent to them at that moment is lost. A busy machine sees the end
+    // later than it came, and never earlier, so the shortest of three counts.
+    while waited.len() < 3 && waited.iter().all(|time| *time >= Duration::from_secs(5)) {
+        let request = tokio::spawn(world.get("/mcp").bearer_auth(&token).answer());
+        let mut connection = connection(&upstream).await;
+        read_to(&mut connection, "\r\n\r\n").await;
+        connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        request.await.unwrap().assert_status(200);
+        let idle_since = Instant::now();
 
-    assert_eq!(within("the end of the connection", connection.read(&mut [0])).await.unwrap(), 0);
+        assert_eq!(within("the end of the connection", connection.read(&mut [0])).await.unwrap(), 0);
 
-    // Node.js and uvicorn wait for five seconds; what is sent to them at that moment is lost.
-    assert!(idle_since.elapsed() < Duration::from_secs(5), "{:?}", idle_since.elapsed());
+        waited.push(idle_since.elapsed());
+    }
+    assert!(waited.iter().any(|time| *time < Duration::from_secs(5)), "{waited:?}");
 }
 
 #[tokio::test]

@@ -156,7 +156,7 @@ async fn rev2025_03_26_to_2025_11_25_transport_sending_messages_a_disconnection_
 async fn every_revision_transport_sending_messages_no_stream_is_closed_before_its_request_has_a_response() {
     for revision in EVERY_REVISION {
         let world = open().await;
-        let token = world.authorization_server.issue(json!({ "exp": now() + 2 }));
+        let token = world.authorization_server.issue(json!({ "exp": now() + 3 }));
         let (events, mut body) = open_stream(&world, echo(&world, &token, revision)).await;
         events.send("{}").await;
         assert_eq!(next(&mut body).await.as_deref(), Some("data: {}\n\n"), "{revision}");

@@ -58,13 +58,13 @@ async fn a_connection_on_which_nothing_is_said_is_cut() {
 
 #[tokio::test]
 async fn a_connection_that_has_served_is_kept_for_a_while() {
-    let world = world(json!({ "header_timeout": "200ms", "idle_timeout": "2s" })).await;
+    let world = world(json!({ "header_timeout": "1s", "idle_timeout": "3s" })).await;
     let mut connection = world.raw().await;
     for _ in 0..3 {
         connection.send("GET /mcp HTTP/1.1\r\nHost: x\r\n\r\n").await;
         connection.response().await.unwrap().assert_status(401);
         // Longer than a head may take, shorter than a connection is kept.
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
     }
 
     closed(&mut connection).await;
@@ -159,7 +159,7 @@ async fn over_http_2_too() {
 #[tokio::test]
 async fn a_stream_that_is_silent_both_ways_goes_on() {
     let limits = json!({
-        "header_timeout": "100ms", "body_timeout": "100ms", "write_timeout": "100ms", "idle_timeout": "100ms",
+        "header_timeout": "500ms", "body_timeout": "500ms", "write_timeout": "500ms", "idle_timeout": "500ms",
     });
     let world = world(limits).await;
     let token = world.valid_token();
@@ -167,8 +167,8 @@ async fn a_stream_that_is_silent_both_ways_goes_on() {
         let client = client.no_proxy().build().unwrap();
         let events = world.upstream.stream_next_answer();
         let mut response = client.get(world.url("/mcp")).bearer_auth(&token).send().await.unwrap();
-        // Ten times any of the limits.
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        // Four times any of the limits.
+        tokio::time::sleep(Duration::from_secs(2)).await;
 
         events.send("still here").await;
 

@@ -119,13 +119,13 @@ async fn a_session_that_the_upstream_does_not_know_has_ended() {
 
 #[tokio::test]
 async fn a_session_ends_after_its_longest_life_even_in_use() {
-    let world = endpoint(json!({ "sessions": { "max_life": "2s" } })).await;
+    let world = endpoint(json!({ "sessions": { "max_life": "4s" } })).await;
     let token = world.valid_token();
     begin(&world, &token, "s-1").await;
     let began = now();
     ping(&world, &token, "s-1").await.assert_status(200);
 
-    until(began + 4).await;
+    until(began + 6).await;
 
     ping(&world, &token, "s-1").await.assert_status(404);
 }

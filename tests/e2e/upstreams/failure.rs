@@ -106,7 +106,7 @@ async fn an_answer_that_has_begun_is_not_asked_for_again() {
 #[tokio::test]
 async fn one_that_fails_is_ejected_until_a_request_finds_it_well() {
     let (mut one, two) = (Endpoint::start().await, Endpoint::start().await);
-    let world = world(&[&one, &two], json!({ "ejection": { "failures": 2, "for": "1s" } })).await;
+    let world = world(&[&one, &two], json!({ "ejection": { "failures": 2, "for": "4s" } })).await;
     let token = world.valid_token();
     one.die().await;
 
@@ -160,7 +160,7 @@ async fn what_an_application_answers_is_no_failure() {
 async fn one_that_says_it_is_not_well_gets_no_requests_until_it_is() {
     let (one, two) = (Endpoint::start().await, Endpoint::start().await);
     let health = json!({
-        "path": "/healthz", "interval": "100ms", "timeout": "100ms", "healthy_after": 2, "unhealthy_after": 2
+        "path": "/healthz", "interval": "500ms", "timeout": "500ms", "healthy_after": 2, "unhealthy_after": 2
     });
     let world = world(&[&one, &two], json!({ "health": health })).await;
     let token = world.valid_token();
@@ -180,7 +180,7 @@ async fn one_that_says_it_is_not_well_gets_no_requests_until_it_is() {
 #[tokio::test]
 async fn without_a_path_a_connection_shows_that_one_is_well() {
     let (mut one, two) = (Endpoint::start().await, Endpoint::start().await);
-    let health = json!({ "interval": "100ms", "timeout": "100ms", "unhealthy_after": 1, "healthy_after": 1 });
+    let health = json!({ "interval": "500ms", "timeout": "500ms", "unhealthy_after": 1, "healthy_after": 1 });
     let world = world(&[&one, &two], json!({ "health": health })).await;
 
     one.die().await;

@@ -86,7 +86,7 @@ async fn an_endpoint_that_takes_no_connection_is_given_up_in_time() {
     let mut given = Given::new().await;
     given.config["upstreams"]["upstream"] = json!({
         "endpoints": ["http://192.0.2.1:80", endpoint.url()],
-        "timeouts": { "connect": "50ms" },
+        "timeouts": { "connect": "250ms" },
     });
     let world = given.start().await;
     let token = world.valid_token();
