@@ -186,7 +186,8 @@ impl Message {
         }
     }
 
-    /// `params._meta["io.modelcontextprotocol/protocolVersion"]`: the revision, as the body says it.
+    /// `params._meta["io.modelcontextprotocol/protocolVersion"]`: the revision, as the body says it, of whatever kind the message
+    /// is.
     pub fn meta_version(&self) -> Option<&str> {
         self.meta_version.as_deref()
     }

@@ -135,27 +135,25 @@ impl Draft {
         if !self.is_version_2 {
             return Err(Malformed::JsonRpc);
         }
-        let Some(method) = self.method.or_refuse(Malformed::JsonRpc)? else {
-            return response(self.id, self.has_result, self.has_error);
+        let (method, id) = (self.method.or_refuse(Malformed::JsonRpc)?, self.id.or_refuse(Malformed::JsonRpc)?);
+        let is_whole = match &method {
+            Some(_) => id != Some(Id::Null) && !self.has_result && !self.has_error,
+            // An answer of the client. Only an error may come without an id: one about a request whose id could not be read.
+            None if self.has_result => !self.has_error && matches!(id, Some(Id::Number(_) | Id::Text(_))),
+            None => self.has_error,
         };
-        let id = self.id.or_refuse(Malformed::JsonRpc)?;
-        if id == Some(Id::Null) || self.has_result || self.has_error {
+        if !is_whole {
             return Err(Malformed::JsonRpc);
         }
         let mut params = self.params.or_refuse(Malformed::JsonRpc)?.unwrap_or_default();
+        // Of any message: a server may look for it before it looks what the message is.
         let meta_version = std::mem::take(&mut params.meta_version).or_refuse(Malformed::Meta)?;
-        let subject = params.into_subject(&method, id.is_some())?;
-        Ok(Message { id, method: Some(method), meta_version, subject })
+        let subject = match &method {
+            Some(method) => params.into_subject(method, id.is_some())?,
+            None => Subject::Response,
+        };
+        Ok(Message { id, method, meta_version, subject })
     }
-}
-
-/// An answer of the client. Only an error may come without an id: one about a request whose id could not be read.
-fn response(id: Member<Id>, has_result: bool, has_error: bool) -> Result<Message, Malformed> {
-    let id = id.or_refuse(Malformed::JsonRpc)?;
-    if has_result == has_error || (has_result && !matches!(id, Some(Id::Number(_) | Id::Text(_)))) {
-        return Err(Malformed::JsonRpc);
-    }
-    Ok(Message { id, method: None, meta_version: None, subject: Subject::Response })
 }
 
 /// Of the parameters of any method, what some method is about.

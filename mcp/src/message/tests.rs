@@ -184,6 +184,15 @@ fn the_revision_a_body_says_is_a_text_or_refused() {
     assert_eq!(with("null").unwrap().meta_version(), None);
     assert_eq!(with(r#"{"io.modelcontextprotocol/protocolVersion":1}"#), Err(Malformed::Meta));
     assert_eq!(with("[]"), Err(Malformed::Meta));
+    // An answer has no use for one; a server that looks for it first may still go by it.
+    let answer = |version: &str| {
+        message(&format!(
+            r#""id":1,"result":{{}},"params":{{"_meta":{{"io.modelcontextprotocol/protocolVersion":{version}}}}}"#
+        ))
+    };
+    assert_eq!(answer(r#""2026-07-28""#).unwrap().meta_version(), Some("2026-07-28"));
+    assert_eq!(answer("1"), Err(Malformed::Meta));
+    assert_eq!(message(r#""id":1,"result":{},"params":[]"#), Err(Malformed::JsonRpc));
 }
 
 #[test]

@@ -341,6 +341,9 @@ async fn the_version_in_the_header_is_that_of_the_message() {
     assert_eq!(assert_refused(&older, 400, "header_mismatch"), -32020);
     let without = call(tool("echo"), MODERN).answer().await;
     assert_eq!(assert_refused(&without, 400, "malformed_message"), -32602);
+    let answer = json!({ "jsonrpc": "2.0", "id": 1, "result": {}, "params": modern(json!({})) });
+    let answer = world.send(&token, answer.to_string()).header("mcp-protocol-version", "2025-11-25").answer().await;
+    assert_eq!(assert_refused(&answer, 400, "header_mismatch"), -32020);
 }
 
 #[tokio::test]
