@@ -52,11 +52,11 @@ fn assert_echoed(world: &World, facts: &Value) {
 #[tokio::test]
 async fn a_token_of_a_real_authorization_server_is_refused_once_it_has_expired() {
     let server = python_server().await;
-    let (world, _provider) = in_front_of(server.text("/url"), 4, "client_secret_basic", |_| {}).await;
+    let (world, _provider) = in_front_of(server.text("/url"), 8, "client_secret_basic", |_| {}).await;
     let facts = typescript_client("sdk", json!({}), &world.url("/mcp"), &echo()).await;
     assert_echoed(&world, &facts);
 
-    until(now() + 5).await;
+    until(now() + 9).await;
     let token = facts["credentials"][0].as_str().unwrap();
     let answer = world.get("/mcp").bearer_auth(token).answer().await;
 
