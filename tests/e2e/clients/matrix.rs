@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use super::{in_front_of, rmcp_client::rmcp_client, rmcp_server::rmcp_server};
 
-/// Seconds that a token lives: long enough for all steps before the last, which waits for its end, also where everybody runs
-/// at once on two processors. (rmcp refreshes for every request what has less than 30 s to live.)
-const LIFETIME: u64 = 40;
+/// Seconds that a token lives: long enough for all steps before the last, which waits for its end. (rmcp refreshes for
+/// every request what has less than 30 s to live; longer lives would only make longer tests.)
+const LIFETIME: u64 = 20;
 
 const WITH_SESSIONS: &str = "2025-11-25";
 const STATELESS: &str = "2026-07-28";
